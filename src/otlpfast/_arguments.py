@@ -1,0 +1,93 @@
+"""A batch processor's settings, from arguments and ``OTEL_BSP_*`` variables.
+
+A wrong argument raises and names itself; a wrong variable gets one warning that names it, and the default is
+used (specification: configuration/sdk-environment-variables.md, "Parsing of environment variables").
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from typing import Any
+
+from opentelemetry.sdk.environment_variables import (
+    OTEL_BSP_EXPORT_TIMEOUT,
+    OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
+    OTEL_BSP_MAX_QUEUE_SIZE,
+    OTEL_BSP_SCHEDULE_DELAY,
+)
+
+_logger = logging.getLogger(__name__)
+
+DEFAULTS = {
+    OTEL_BSP_MAX_QUEUE_SIZE: 2048,
+    OTEL_BSP_SCHEDULE_DELAY: 5000,
+    OTEL_BSP_MAX_EXPORT_BATCH_SIZE: 512,
+    OTEL_BSP_EXPORT_TIMEOUT: 30000,
+}
+
+
+def _from_environment(variable: str) -> int:
+    text = os.environ.get(variable, "").strip()
+    default = DEFAULTS[variable]
+    if not text:
+        return default
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number > 0:
+        return number
+    _logger.warning(
+        "%s=%r is ignored: a positive whole number is allowed; %d is used", variable, text[:100], default
+    )
+    return default
+
+
+def _positive(name: str, value: Any, whole: bool) -> Any:
+    kind = "a positive whole number" if whole else "a positive number of milliseconds"
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise TypeError(f"{name}={value!r}: {kind} is allowed")
+    if not value > 0 or not math.isfinite(value):
+        raise ValueError(f"{name}={value!r}: {kind} is allowed")
+    return value
+
+
+def seconds(name: str, milliseconds: float | None, variable: str) -> float:
+    """A time span in seconds: the argument's milliseconds, or the variable's, or the default's."""
+    value = _from_environment(variable) if milliseconds is None else milliseconds
+    return float(_positive(name, value, whole=False)) / 1e3
+
+
+def whole(name: str, value: object) -> int:
+    """A positive whole number; TypeError or ValueError otherwise."""
+    return int(_positive(name, value, whole=True))
+
+
+def check_exporter(exporter: object) -> None:
+    """TypeError for what is no SpanExporter."""
+    if not callable(getattr(exporter, "export", None)):
+        allowed = "an object with the methods of opentelemetry.sdk.trace.export.SpanExporter"
+        raise TypeError(f"span_exporter={exporter!r}: {allowed}")
+
+
+def sizes(max_queue_size: int | None, max_export_batch_size: int | None) -> tuple[int, int]:
+    """Queue and batch size.
+
+    A batch larger than the queue is an error in arguments, and mended with a warning in variables.
+    """
+    queue_size = max_queue_size if max_queue_size is not None else _from_environment(OTEL_BSP_MAX_QUEUE_SIZE)
+    batch_size = max_export_batch_size
+    if batch_size is None:
+        batch_size = _from_environment(OTEL_BSP_MAX_EXPORT_BATCH_SIZE)
+    queue_size = whole("max_queue_size", queue_size)
+    batch_size = whole("max_export_batch_size", batch_size)
+    if batch_size <= queue_size:
+        return queue_size, batch_size
+    if max_export_batch_size is not None:
+        raise ValueError(f"max_export_batch_size={batch_size}: at most max_queue_size, which is {queue_size}")
+    if os.environ.get(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, "").strip():
+        message = "%s=%d is ignored: at most the queue's size is allowed; %d is used"
+        _logger.warning(message, OTEL_BSP_MAX_EXPORT_BATCH_SIZE, batch_size, queue_size)
+    return queue_size, queue_size

@@ -1,0 +1,730 @@
+# A span as the bytes of an opentelemetry.proto.trace.v1.Span.
+#
+# Nothing here runs Python code or makes an object: a span is encoded straight into the open buffer, and the buffer's end is
+# moved only when all of it is there. What can't be read that way answers BAIL before anything is kept; the caller then has
+# plain_span() make a copy of plain values, and encodes that.
+
+cdef enum:
+    OK = 0
+    BAIL = -1
+    NO_MEMORY = -2
+    MAX_VALUE_DEPTH = 94  # _plain.MAX_DEPTH
+
+cdef struct Encoding:
+    Writer *out
+    bint plain  # what is encoded comes from _plain: views are numeric and alive
+    Py_ssize_t items  # how many more entries may come
+
+cdef Py_ssize_t _max_items = MAX_ITEMS
+
+# The names of the instance attributes that are read, interned, so that a look-up compares pointers.
+cdef object _attribute_names = [
+    sys.intern(name)
+    for name in (
+        "_name _context _kind _parent _start_time _end_time _attributes _events _links _status "
+        "_resource _instrumentation_scope _dict dropped _dq _timestamp _status_code _description"
+    ).split()
+]
+cdef enum:
+    F_NAME, F_CONTEXT, F_KIND, F_PARENT, F_START_TIME, F_END_TIME, F_ATTRIBUTES, F_EVENTS, F_LINKS, F_STATUS
+    F_RESOURCE, F_SCOPE, F_DICT, F_DROPPED, F_DEQUE, F_TIMESTAMP, F_STATUS_CODE, F_DESCRIPTION
+    SPAN_FIELDS = 10
+
+cdef int _i
+cdef PyObject *_names[18]
+for _i in range(18):
+    _names[_i] = <PyObject *> _attribute_names[_i]
+
+cdef PyObject *_readable_span = <PyObject *> ReadableSpan
+cdef PyObject *_live_span = <PyObject *> _Span
+cdef PyObject *_bounded_attributes = <PyObject *> BoundedAttributes
+cdef PyObject *_bounded_list = <PyObject *> BoundedList
+cdef PyObject *_deque_type = <PyObject *> deque
+cdef PyObject *_event_type = <PyObject *> Event
+cdef PyObject *_link_type = <PyObject *> Link
+cdef PyObject *_status_type = <PyObject *> Status
+cdef PyObject *_trace_state_type = <PyObject *> TraceState
+cdef object _kind_members = [
+    SpanKind.INTERNAL, SpanKind.SERVER, SpanKind.CLIENT, SpanKind.PRODUCER, SpanKind.CONSUMER
+]
+cdef PyObject *_kinds[5]
+for _i in range(5):
+    _kinds[_i] = <PyObject *> _kind_members[_i]
+cdef PyObject *_status_unset = <PyObject *> StatusCode.UNSET
+cdef PyObject *_status_ok = <PyObject *> StatusCode.OK
+cdef PyObject *_status_error = <PyObject *> StatusCode.ERROR
+
+
+cdef inline PyObject *field(PyObject *owner, int name) noexcept:
+    return otlpfast_attribute(owner, _names[name])
+
+
+cdef inline bint is_stock_span(PyObject *span) noexcept:
+    return type_of(span) == _readable_span or type_of(span) == _live_span
+
+
+cdef bint put_text(Writer *w, uint64_t tag, PyObject *text) noexcept:
+    # A string field; one pass over the characters. False where there is no memory.
+    cdef Py_ssize_t n
+    cdef size_t start, written
+    cdef int width
+    if not otlpfast_ready(text):
+        return False
+    n = text_length(text)
+    if is_ascii(text):
+        if not room(w, n + 16):
+            return False
+        put_varint(w, tag)
+        put_varint(w, n)
+        put_bytes(w, text_data(text), n)
+        return True
+    if not room(w, n * otlpfast_widest(text) + 16):
+        return False
+    put_varint(w, tag)
+    width = varint_size(n * otlpfast_widest(text))
+    start = begin(w, width)
+    written = otlpfast_utf8(text, w.data + w.pos)
+    w.pos += written
+    # A guess that was too wide leaves a gap, which the text moves back over.
+    if varint_size(written) != width:
+        memmove(w.data + start - width + varint_size(written), w.data + start, written)
+    w.pos = start - width
+    put_varint(w, written)
+    w.pos += written
+    return True
+
+
+cdef int put_list(Encoding *e, PyObject *value, int depth) noexcept:
+    cdef Writer *w = e.out
+    cdef bint is_list = is_exact_list(value)
+    cdef Py_ssize_t i, n = list_length(value) if is_list else tuple_length(value)
+    cdef size_t any_start, start
+    cdef int outcome
+    e.items -= n
+    if depth + 2 > MAX_VALUE_DEPTH or e.items < 0:
+        return BAIL
+    if not room(w, 16):
+        return NO_MEMORY
+    any_start = begin(w, 1)
+    put_byte(w, 0x2A)
+    start = begin(w, 1)
+    for i in range(n):
+        if not room(w, 16):
+            return NO_MEMORY
+        put_byte(w, 0x0A)
+        outcome = put_any(e, list_item(value, i) if is_list else tuple_item(value, i), depth + 2)
+        if outcome != OK:
+            return outcome
+    return OK if end(w, start, 1) and end(w, any_start, 1) else NO_MEMORY
+
+
+cdef int put_dict(Encoding *e, PyObject *value, int depth) noexcept:
+    cdef Writer *w = e.out
+    cdef size_t any_start, start
+    cdef int outcome
+    if depth + 3 > MAX_VALUE_DEPTH:
+        return BAIL
+    if not room(w, 16):
+        return NO_MEMORY
+    any_start = begin(w, 1)
+    put_byte(w, 0x32)
+    start = begin(w, 1)
+    outcome = put_pairs(e, 0x0A, value, depth + 3)
+    if outcome != OK:
+        return outcome
+    return OK if end(w, start, 1) and end(w, any_start, 1) else NO_MEMORY
+
+
+cdef inline bint put_number(Writer *w, const char *at, char code, Py_ssize_t size) noexcept nogil:
+    # One element of a numeric buffer as an AnyValue with its length; unsigned beyond int64 becomes text, as any such int.
+    cdef int64_t number = 0
+    cdef uint16_t two
+    cdef uint32_t four
+    cdef float single
+    cdef double value
+    cdef char digits[24]
+    cdef int n = 0
+    cdef uint64_t rest
+    if not room(w, 32):
+        return False
+    if code == c"?":
+        put_byte(w, 2)
+        put_byte(w, 0x10)
+        put_byte(w, at[0] != 0)
+        return True
+    if code == c"f" or code == c"d" or code == c"e":
+        if code == c"f":
+            memcpy(&single, at, 4)
+            value = single
+        elif code == c"d":
+            memcpy(&value, at, 8)
+        else:
+            value = otlpfast_half(at)
+        put_byte(w, 9)
+        put_byte(w, 0x21)
+        put_double(w, value)
+        return True
+    if size == 1:
+        number = (<const uint8_t *> at)[0]
+        if code == c"b":
+            number = <int8_t> number
+    elif size == 2:
+        memcpy(&two, at, 2)
+        number = two
+        if code == c"h":
+            number = <int16_t> number
+    elif size == 4:
+        memcpy(&four, at, 4)
+        number = four
+        if code == c"i" or code == c"l":
+            number = <int32_t> number
+    else:
+        memcpy(&number, at, 8)
+        if number < 0 and (code == c"Q" or code == c"L" or code == c"N"):
+            rest = <uint64_t> number
+            while rest:
+                digits[n] = <char> (c"0" + rest % 10)
+                rest //= 10
+                n += 1
+            put_byte(w, n + 2)
+            put_byte(w, 0x0A)
+            put_byte(w, n)
+            while n:
+                n -= 1
+                put_byte(w, digits[n])
+            return True
+    put_byte(w, 1 + varint_size(<uint64_t> number))
+    put_byte(w, 0x18)
+    put_varint(w, <uint64_t> number)
+    return True
+
+
+cdef int put_view(Encoding *e, PyObject *value) noexcept:
+    # A one-dimensional view of numbers, checked by _plain, straight from its memory.
+    cdef Writer *w = e.out
+    cdef Py_buffer *view = memoryview_buffer(value)
+    cdef const char *code = view.format
+    cdef const char *at = <const char *> view.buf
+    cdef Py_ssize_t i, n = view.shape[0]
+    cdef Py_ssize_t stride = view.strides[0] if view.strides != NULL else view.itemsize
+    cdef size_t any_start, start
+    if code[0] in (c"@", c"=", c"<", c">"):
+        code += 1
+    if not room(w, 16 + n * 4):
+        return NO_MEMORY
+    any_start = begin(w, 1)
+    put_byte(w, 0x2A)
+    start = begin(w, 1)
+    for i in range(n):
+        if not room(w, 1):
+            return NO_MEMORY
+        put_byte(w, 0x0A)
+        if not put_number(w, at + i * stride, code[0], view.itemsize):
+            return NO_MEMORY
+    return OK if end(w, start, 1) and end(w, any_start, 1) else NO_MEMORY
+
+
+cdef int put_any(Encoding *e, PyObject *value, int depth) noexcept:
+    # An AnyValue with its length in front; the caller has written the field's tag.
+    cdef Writer *w = e.out
+    cdef int64_t number
+    cdef Py_ssize_t n
+    cdef size_t start
+    if is_str(value):
+        if not otlpfast_ready(value):
+            return NO_MEMORY
+        if is_ascii(value):
+            n = text_length(value)
+            if not room(w, n + 24):
+                return NO_MEMORY
+            put_varint(w, n + 1 + varint_size(n))
+            put_byte(w, 0x0A)
+            put_varint(w, n)
+            put_bytes(w, text_data(value), n)
+            return OK
+        if not room(w, 16):
+            return NO_MEMORY
+        start = begin(w, 1)
+        return OK if put_text(w, 0x0A, value) and end(w, start, 1) else NO_MEMORY
+    if not room(w, 16):
+        return NO_MEMORY
+    if is_bool(value):
+        put_byte(w, 2)
+        put_byte(w, 0x10)
+        put_byte(w, value == py_true)
+    elif is_int(value):
+        if not otlpfast_int64(value, &number):
+            return BAIL
+        put_byte(w, 1 + varint_size(<uint64_t> number))
+        put_byte(w, 0x18)
+        put_varint(w, <uint64_t> number)
+    elif is_float(value):
+        put_byte(w, 9)
+        put_byte(w, 0x21)
+        put_double(w, float_value(value))
+    elif value == py_none:
+        put_byte(w, 0)
+    elif is_bytes(value):
+        n = bytes_length(value)
+        if not room(w, n + 24):
+            return NO_MEMORY
+        put_varint(w, n + 1 + varint_size(n))
+        put_byte(w, 0x3A)
+        put_varint(w, n)
+        put_bytes(w, bytes_data(value), n)
+    elif is_exact_tuple(value) or is_exact_list(value):
+        return put_list(e, value, depth)
+    elif is_exact_dict(value):
+        return put_dict(e, value, depth)
+    elif e.plain and is_exact_memoryview(value):
+        return put_view(e, value)
+    else:
+        return BAIL
+    return OK
+
+
+cdef int put_pairs(Encoding *e, uint8_t tag, PyObject *pairs, int depth) noexcept:
+    # Every item of a dict as a KeyValue under the one-byte tag.
+    cdef Writer *w = e.out
+    cdef Py_ssize_t at = 0
+    cdef PyObject *key
+    cdef PyObject *value
+    cdef size_t start
+    cdef int outcome
+    e.items -= dict_length(pairs)
+    if e.items < 0:
+        return BAIL
+    while dict_next(pairs, &at, &key, &value):
+        if not is_str(key):
+            return BAIL
+        if not room(w, 16):
+            return NO_MEMORY
+        put_byte(w, tag)
+        start = begin(w, 1)
+        if not put_text(w, 0x0A, key) or not room(w, 16):
+            return NO_MEMORY
+        put_byte(w, 0x12)
+        outcome = put_any(e, value, depth)
+        if outcome != OK:
+            return outcome
+        if not end(w, start, 1):
+            return NO_MEMORY
+    return OK
+
+
+cdef int put_attributes(
+    Encoding *e, uint8_t tag, uint8_t dropped_tag, PyObject *attributes, int depth
+) noexcept:
+    # The attributes of a span, event or link (None, dict or the SDK's BoundedAttributes), then how many were dropped.
+    cdef PyObject *pairs
+    cdef PyObject *dropped
+    cdef int outcome
+    if attributes == NULL or attributes == py_none:
+        return OK
+    if is_exact_dict(attributes):
+        return put_pairs(e, tag, attributes, depth)
+    if type_of(attributes) != _bounded_attributes:
+        return BAIL
+    pairs = field(attributes, F_DICT)
+    dropped = field(attributes, F_DROPPED)
+    outcome = BAIL if pairs == NULL or not is_exact_dict(pairs) else put_pairs(e, tag, pairs, depth)
+    if outcome == OK:
+        outcome = put_count(e.out, dropped_tag, dropped)
+    drop(pairs)
+    drop(dropped)
+    return outcome
+
+
+cdef int put_count(Writer *w, uint8_t tag, PyObject *count) noexcept:
+    # A uint32 field, left out where it is zero.
+    cdef uint64_t number
+    if count == NULL or not is_int(count) or not otlpfast_uint64(count, &number) or number > 0xFFFFFFFF:
+        return BAIL
+    if number:
+        if not room(w, 16):
+            return NO_MEMORY
+        put_byte(w, tag)
+        put_varint(w, number)
+    return OK
+
+
+cdef int put_time(Writer *w, uint8_t tag, PyObject *nanoseconds) noexcept:
+    # A fixed64 field, left out where it is zero.
+    cdef uint64_t number
+    if nanoseconds == NULL or not is_int(nanoseconds) or not otlpfast_uint64(nanoseconds, &number):
+        return BAIL
+    if number:
+        if not room(w, 16):
+            return NO_MEMORY
+        put_byte(w, tag)
+        put_fixed64(w, number)
+    return OK
+
+
+cdef int put_name(Writer *w, uint8_t tag, PyObject *name) noexcept:
+    # A string field, left out where it is empty or None.
+    if name == NULL or name == py_none:
+        return OK
+    if not is_str(name) or not otlpfast_ready(name):
+        return BAIL
+    if text_length(name) == 0:
+        return OK
+    return OK if put_text(w, tag, name) else NO_MEMORY
+
+
+cdef int put_trace_state(Writer *w, uint8_t tag, PyObject *trace_state) noexcept:
+    # The W3C header form, "key=value,key=value".
+    cdef PyObject *entries
+    cdef PyObject *key
+    cdef PyObject *value
+    cdef Py_ssize_t at = 0
+    cdef size_t start
+    if trace_state == py_none:
+        return OK
+    if type_of(trace_state) != _trace_state_type:
+        return BAIL
+    entries = field(trace_state, F_DICT)
+    if entries == NULL or not is_exact_dict(entries):
+        drop(entries)
+        return BAIL
+    drop(entries)  # the TraceState holds it
+    if dict_length(entries) == 0:
+        return OK
+    if not room(w, 16):
+        return NO_MEMORY
+    put_byte(w, tag)
+    start = begin(w, 1)
+    while dict_next(entries, &at, &key, &value):
+        if not is_str(key) or not is_str(value):
+            return BAIL
+        if not put_characters(w, key) or not put_characters(w, value):
+            return NO_MEMORY
+        w.data[w.pos - 1] = c","
+    w.pos -= 1
+    return OK if end(w, start, 1) else NO_MEMORY
+
+
+cdef bint put_characters(Writer *w, PyObject *text) noexcept:
+    # The text's UTF-8 and an equals sign.
+    if not otlpfast_ready(text) or not room(w, text_length(text) * 4 + 2):
+        return False
+    w.pos += otlpfast_utf8(text, w.data + w.pos)
+    put_byte(w, c"=")
+    return True
+
+
+cdef struct Context:
+    uint64_t trace_high
+    uint64_t trace_low
+    uint64_t span
+    bint remote
+    uint32_t flags
+    PyObject *trace_state  # borrowed from the tuple
+
+
+cdef int read_context(PyObject *context, Context *found) noexcept:
+    # SpanContext is a tuple: trace_id, span_id, is_remote, trace_flags, trace_state, is_valid.
+    cdef uint64_t flags
+    cdef PyObject *remote
+    if context == NULL or not is_tuple(context) or tuple_length(context) != 6:
+        return BAIL
+    if not is_int(tuple_item(context, 0)) or not is_int(tuple_item(context, 1)):
+        return BAIL
+    if not is_int(tuple_item(context, 3)):
+        return BAIL
+    if otlpfast_negative(tuple_item(context, 0)):
+        return BAIL
+    if not otlpfast_magnitude(tuple_item(context, 0), &found.trace_high, &found.trace_low):
+        return BAIL
+    if not otlpfast_uint64(tuple_item(context, 1), &found.span):
+        return BAIL
+    if not otlpfast_uint64(tuple_item(context, 3), &flags):
+        return BAIL
+    remote = tuple_item(context, 2)
+    if not is_bool(remote):
+        return BAIL
+    found.remote = remote == py_true
+    found.flags = flags & 0xFF
+    found.trace_state = tuple_item(context, 4)
+    return OK
+
+
+cdef inline void put_ids(Writer *w, Context *context) noexcept nogil:
+    put_byte(w, 0x0A)
+    put_byte(w, 16)
+    put_big_endian(w, context.trace_high)
+    put_big_endian(w, context.trace_low)
+    put_byte(w, 0x12)
+    put_byte(w, 8)
+    put_big_endian(w, context.span)
+
+
+cdef int put_event(Encoding *e, PyObject *event) noexcept:
+    cdef Writer *w = e.out
+    cdef PyObject *name
+    cdef PyObject *timestamp
+    cdef PyObject *attributes
+    cdef size_t start
+    cdef int outcome
+    if type_of(event) != _event_type:
+        return BAIL
+    if not room(w, 16):
+        return NO_MEMORY
+    put_byte(w, 0x5A)
+    start = begin(w, 1)
+    name, timestamp, attributes = field(event, F_NAME), field(event, F_TIMESTAMP), field(event, F_ATTRIBUTES)
+    outcome = put_time(w, 0x09, timestamp)
+    if outcome == OK:
+        outcome = put_name(w, 0x12, name)
+    if outcome == OK:
+        outcome = put_attributes(e, 0x1A, 0x20, attributes, 1)
+    drop(name)
+    drop(timestamp)
+    drop(attributes)
+    if outcome == OK and not end(w, start, 1):
+        return NO_MEMORY
+    return outcome
+
+
+cdef int put_link(Encoding *e, PyObject *link) noexcept:
+    cdef Writer *w = e.out
+    cdef PyObject *link_context
+    cdef PyObject *attributes
+    cdef Context context
+    cdef size_t start
+    cdef int outcome
+    if type_of(link) != _link_type:
+        return BAIL
+    if not room(w, 64):
+        return NO_MEMORY
+    put_byte(w, 0x6A)
+    start = begin(w, 1)
+    link_context, attributes = field(link, F_CONTEXT), field(link, F_ATTRIBUTES)
+    outcome = read_context(link_context, &context)
+    if outcome == OK:
+        put_ids(w, &context)
+        outcome = put_trace_state(w, 0x1A, context.trace_state)
+    if outcome == OK:
+        outcome = put_attributes(e, 0x22, 0x28, attributes, 1)
+    drop(link_context)
+    drop(attributes)
+    if outcome != OK:
+        return outcome
+    if not room(w, 16):
+        return NO_MEMORY
+    put_byte(w, 0x35)
+    put_fixed32(w, context.flags | 0x100 | (0x200 if context.remote else 0))
+    return OK if end(w, start, 1) else NO_MEMORY
+
+
+cdef int put_items(Encoding *e, PyObject *items, bint links) noexcept:
+    # Events or links: a tuple, a list, or the SDK's BoundedList around a deque; then how many were dropped.
+    cdef PyObject *holder = NULL
+    cdef PyObject *dropped = NULL
+    cdef PyObject *item
+    cdef Py_ssize_t i, n
+    cdef int outcome = OK
+    if items == NULL or items == py_none:
+        return OK
+    if type_of(items) == _bounded_list:
+        dropped = field(items, F_DROPPED)
+        holder = items = field(items, F_DEQUE)
+        if items == NULL or type_of(items) != _deque_type:
+            outcome = BAIL
+    elif not is_exact_tuple(items) and not is_exact_list(items):
+        return BAIL
+    n = sequence_length(items) if outcome == OK else 0
+    e.items -= n
+    if e.items < 0:
+        outcome = BAIL
+    for i in range(n):
+        if outcome != OK:
+            break
+        item = sequence_item(items, i)
+        outcome = put_link(e, item) if links else put_event(e, item)
+        drop(item)
+    if outcome == OK and holder != NULL:
+        outcome = put_count(e.out, 0x70 if links else 0x60, dropped)
+    drop(holder)
+    drop(dropped)
+    return outcome
+
+
+cdef int put_status(Encoding *e, PyObject *status) noexcept:
+    cdef Writer *w = e.out
+    cdef PyObject *code
+    cdef PyObject *description
+    cdef size_t start
+    cdef int outcome = OK
+    if status == NULL or status == py_none:
+        return OK
+    if type_of(status) != _status_type:
+        return BAIL
+    if not room(w, 16):
+        return NO_MEMORY
+    put_byte(w, 0x7A)
+    start = begin(w, 1)
+    code, description = field(status, F_STATUS_CODE), field(status, F_DESCRIPTION)
+    outcome = put_name(w, 0x12, description)
+    drop(description)
+    drop(code)  # compared only: the enumeration holds its members
+    if outcome != OK:
+        return outcome
+    if not room(w, 16):
+        return NO_MEMORY
+    if code == _status_ok or code == _status_error:
+        put_byte(w, 0x18)
+        put_byte(w, 1 if code == _status_ok else 2)
+    elif code != _status_unset:
+        return BAIL
+    return OK if end(w, start, 1) else NO_MEMORY
+
+
+cdef int put_kind(Encoding *e, PyObject *kind) noexcept:
+    cdef int i
+    for i in range(5):
+        if kind == _kinds[i]:
+            put_byte(e.out, 0x30)
+            put_byte(e.out, i + 1)
+            return OK
+    return OK if e.plain else BAIL  # no kind at all: SPAN_KIND_UNSPECIFIED
+
+
+cdef int put_fields(Encoding *e, PyObject **fields) noexcept:
+    # The body of a Span, fields in the order of their numbers.
+    cdef Writer *w = e.out
+    cdef Context context, parent
+    cdef bint has_parent = fields[F_PARENT] != NULL and fields[F_PARENT] != py_none
+    cdef int outcome
+    if read_context(fields[F_CONTEXT], &context) != OK:
+        return BAIL
+    if has_parent and read_context(fields[F_PARENT], &parent) != OK:
+        return BAIL
+    put_ids(w, &context)
+    outcome = put_trace_state(w, 0x1A, context.trace_state)
+    if outcome != OK:
+        return outcome
+    if not room(w, 64):
+        return NO_MEMORY
+    if has_parent:
+        put_byte(w, 0x22)
+        put_byte(w, 8)
+        put_big_endian(w, parent.span)
+    outcome = put_name(w, 0x2A, fields[F_NAME])
+    if outcome == OK and not room(w, 64):
+        return NO_MEMORY
+    if outcome == OK:
+        outcome = put_kind(e, fields[F_KIND])
+    if outcome == OK:
+        outcome = put_time(w, 0x39, fields[F_START_TIME])
+    if outcome == OK:
+        outcome = put_time(w, 0x41, fields[F_END_TIME])
+    if outcome == OK:
+        outcome = put_attributes(e, 0x4A, 0x50, fields[F_ATTRIBUTES], 0)
+    if outcome == OK:
+        outcome = put_items(e, fields[F_EVENTS], False)
+    if outcome == OK:
+        outcome = put_items(e, fields[F_LINKS], True)
+    if outcome == OK:
+        outcome = put_status(e, fields[F_STATUS])
+    if outcome != OK:
+        return outcome
+    if not room(w, 16):
+        return NO_MEMORY
+    put_byte(w, 0x85)
+    put_byte(w, 0x01)
+    put_fixed32(w, context.flags | 0x100 | (0x200 if has_parent and parent.remote else 0))
+    return OK
+
+
+cdef int put_span(Writer *w, PyObject *span, bint plain) noexcept:
+    # A ScopeSpans.spans entry: tag, length, Span. On anything but OK the writer's position is where it was.
+    cdef PyObject *fields[SPAN_FIELDS]
+    cdef Encoding encoding = Encoding(w, plain, _max_items)
+    cdef size_t before = w.pos
+    cdef size_t start
+    cdef int i
+    cdef int outcome
+    if not is_stock_span(span):
+        return BAIL
+    if not room(w, 128):
+        w.failed = False
+        return NO_MEMORY
+    for i in range(SPAN_FIELDS):
+        fields[i] = field(span, i)
+    put_byte(w, 0x12)
+    start = begin(w, 2)
+    outcome = put_fields(&encoding, fields)
+    for i in range(SPAN_FIELDS):
+        drop(fields[i])
+    if outcome == OK and not end(w, start, 2):
+        outcome = NO_MEMORY
+    if outcome != OK:
+        w.pos = before
+        w.failed = False  # what fails is this span; the next one may fit
+    return outcome
+
+
+cdef int sampled(PyObject *span) noexcept:
+    # 1 or 0; -1 where it takes Python code to tell.
+    cdef PyObject *span_context
+    cdef Context context
+    cdef int outcome
+    if not is_stock_span(span):
+        return -1
+    span_context = field(span, F_CONTEXT)
+    if span_context == py_none:
+        drop(span_context)
+        return 0
+    outcome = read_context(span_context, &context)
+    drop(span_context)
+    return -1 if outcome != OK else context.flags & 1
+
+
+cdef tuple encode_entity(
+    object attributes, uint8_t tag, uint8_t dropped_tag, list strings, object schema_url
+):
+    # A Resource or InstrumentationScope as field 1 of what holds it, and its schema URL as field 3.
+    cdef Writer w = Writer(NULL, 0, 0, False)
+    cdef Encoding e = Encoding(&w, True, _max_items)
+    cdef size_t start
+    cdef uint8_t string_tag = 0x0A
+    cdef int outcome = OK
+    dropped = min(max(int(getattr(attributes, "dropped", 0)), 0), 0xFFFFFFFF)
+    pairs = plain_attributes(attributes)
+    tail = b""
+    try:
+        if not room(&w, 128):
+            raise MemoryError
+        put_byte(&w, 0x0A)
+        start = begin(&w, 1)
+        for text in strings:
+            if outcome == OK:
+                outcome = put_name(&w, string_tag, <PyObject *> text)
+            string_tag += 8
+        if outcome == OK:
+            outcome = put_pairs(&e, tag, <PyObject *> pairs, 1)
+        if outcome == OK and dropped_tag:
+            outcome = put_count(&w, dropped_tag, <PyObject *> dropped)
+        if outcome != OK or not end(&w, start, 1):
+            raise MemoryError
+        head = PyBytes_FromStringAndSize(<char *> w.data, w.pos)
+        w.pos = 0
+        if put_name(&w, 0x1A, <PyObject *> schema_url) != OK:
+            raise MemoryError
+        return head, PyBytes_FromStringAndSize(<char *> w.data, w.pos)
+    finally:
+        free(w.data)
+
+
+def encode_resource(resource):
+    """A Resource as the (head, tail) of a ResourceSpans: field 1, and field 3 with the schema URL; None is an empty one."""
+    schema_url = plain_text(getattr(resource, "schema_url", None) or "")
+    return encode_entity(getattr(resource, "attributes", None), 0x0A, 0, [], schema_url)
+
+
+def encode_scope(scope):
+    """An InstrumentationScope as the (head, tail) of a ScopeSpans: field 1, and field 3 with the schema URL; None is an empty one."""
+    schema_url = plain_text(getattr(scope, "schema_url", None) or "")
+    strings = [plain_text(getattr(scope, name, None) or "") for name in ("name", "version")]
+    return encode_entity(getattr(scope, "attributes", None), 0x1A, 0x20, strings, schema_url)

@@ -1,0 +1,163 @@
+# What the encoder reads of CPython's own objects, without running Python code and without making an object.
+#
+# Everything here is a leaf: it may be called while a span is half written, because nothing in it can start the
+# garbage collector, a finaliser, a signal handler or another thread.
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+
+    /* The attribute, as a new reference, or NULL where there is none or its look-up failed; no exception is
+       left. For the plain classes it is used on, a miss makes no exception object. */
+    static inline PyObject *otlpfast_attribute(PyObject *owner, PyObject *name) {
+        PyObject *found = NULL;
+    #if PY_VERSION_HEX >= 0x030D0000
+        if (PyObject_GetOptionalAttr(owner, name, &found) < 0) PyErr_Clear();
+    #else
+        if (_PyObject_LookupAttr(owner, name, &found) < 0) PyErr_Clear();
+    #endif
+        return found;
+    }
+
+    #if PY_VERSION_HEX >= 0x030C0000
+    #  define OTLPFAST_DIGITS(o) (((PyLongObject *)(o))->long_value.ob_digit)
+    #  define OTLPFAST_NDIGITS(o) ((Py_ssize_t)(((PyLongObject *)(o))->long_value.lv_tag >> 3))
+    #  define OTLPFAST_NEGATIVE(o) ((((PyLongObject *)(o))->long_value.lv_tag & 3) == 2)
+    #else
+    #  define OTLPFAST_DIGITS(o) (((PyLongObject *)(o))->ob_digit)
+    #  define OTLPFAST_NDIGITS(o) (Py_SIZE(o) < 0 ? -Py_SIZE(o) : Py_SIZE(o))
+    #  define OTLPFAST_NEGATIVE(o) (Py_SIZE(o) < 0)
+    #endif
+
+    /* The magnitude of an int as hi:lo. Returns 0 where it does not fit 128 bits. */
+    static inline int otlpfast_magnitude(PyObject *number, uint64_t *hi, uint64_t *lo) {
+        unsigned __int128 total = 0;
+        Py_ssize_t i = OTLPFAST_NDIGITS(number);
+        if (i * PyLong_SHIFT > 128 + PyLong_SHIFT - 1) return 0;
+        while (i-- > 0) {
+            if (total >> (128 - PyLong_SHIFT)) return 0;
+            total = (total << PyLong_SHIFT) | OTLPFAST_DIGITS(number)[i];
+        }
+        *hi = (uint64_t)(total >> 64);
+        *lo = (uint64_t)total;
+        return 1;
+    }
+
+    /* An int as int64. Returns 0 where it does not fit. */
+    static inline int otlpfast_int64(PyObject *number, int64_t *out) {
+        uint64_t hi, lo;
+        Py_ssize_t n = OTLPFAST_NDIGITS(number);
+        if (n <= 1) {
+            int64_t small = n ? (int64_t)OTLPFAST_DIGITS(number)[0] : 0;
+            *out = OTLPFAST_NEGATIVE(number) ? -small : small;
+            return 1;
+        }
+        if (!otlpfast_magnitude(number, &hi, &lo) || hi) return 0;
+        if (OTLPFAST_NEGATIVE(number)) {
+            if (lo > ((uint64_t)1 << 63)) return 0;
+            *out = (int64_t)(0 - lo);
+        } else {
+            if (lo >> 63) return 0;
+            *out = (int64_t)lo;
+        }
+        return 1;
+    }
+
+    /* An int as uint64. Returns 0 where it does not fit. */
+    static inline int otlpfast_uint64(PyObject *number, uint64_t *out) {
+        uint64_t hi;
+        return !OTLPFAST_NEGATIVE(number) && otlpfast_magnitude(number, &hi, out) && !hi;
+    }
+
+    #if PY_VERSION_HEX >= 0x030C0000
+    #  define OTLPFAST_READY(o) 1
+    #else
+    #  define OTLPFAST_READY(o) (PyUnicode_READY(o) == 0 || (PyErr_Clear(), 0))
+    #endif
+
+    /* UTF-8 of a string whose storage is known, written to out (at least 4 bytes a character); surrogates
+       become U+FFFD. Returns the number of bytes. */
+    static size_t otlpfast_utf8(PyObject *text, uint8_t *out) {
+        const int kind = PyUnicode_KIND(text);
+        const void *data = PyUnicode_DATA(text);
+        const Py_ssize_t n = PyUnicode_GET_LENGTH(text);
+        uint8_t *p = out;
+        for (Py_ssize_t i = 0; i < n; i++) {
+            Py_UCS4 c = PyUnicode_READ(kind, data, i);
+            if (c < 0x80) { *p++ = (uint8_t)c; continue; }
+            if (c >= 0xD800 && c <= 0xDFFF) c = 0xFFFD;
+            if (c < 0x800) {
+                *p++ = (uint8_t)(0xC0 | (c >> 6));
+                *p++ = (uint8_t)(0x80 | (c & 0x3F));
+                continue;
+            }
+            if (c < 0x10000) {
+                *p++ = (uint8_t)(0xE0 | (c >> 12));
+            } else {
+                *p++ = (uint8_t)(0xF0 | (c >> 18));
+                *p++ = (uint8_t)(0x80 | ((c >> 12) & 0x3F));
+            }
+            *p++ = (uint8_t)(0x80 | ((c >> 6) & 0x3F));
+            *p++ = (uint8_t)(0x80 | (c & 0x3F));
+        }
+        return (size_t)(p - out);
+    }
+
+    /* The most bytes that one character of this string takes in UTF-8. */
+    static inline Py_ssize_t otlpfast_widest(PyObject *text) {
+        switch (PyUnicode_KIND(text)) { case 1: return 2; case 2: return 3; default: return 4; }
+    }
+
+    static inline double otlpfast_half(const void *at) {
+        uint16_t bits; memcpy(&bits, at, 2);
+        int exponent = (bits >> 10) & 0x1F;
+        double value, mantissa = (double)(bits & 0x3FF);
+        if (exponent == 31) value = mantissa ? Py_NAN : Py_HUGE_VAL;
+        else if (exponent) value = (1.0 + mantissa / 1024.0) * (double)(1 << exponent) / 32768.0;
+        else value = mantissa / 1024.0 / 16384.0;
+        return bits >> 15 ? -value : value;
+    }
+    """
+    PyObject *otlpfast_attribute(PyObject *owner, PyObject *name) noexcept
+    bint otlpfast_magnitude(PyObject *number, uint64_t *hi, uint64_t *lo) noexcept nogil
+    bint otlpfast_int64(PyObject *number, int64_t *out) noexcept nogil
+    bint otlpfast_uint64(PyObject *number, uint64_t *out) noexcept nogil
+    bint otlpfast_negative "OTLPFAST_NEGATIVE"(PyObject *number) noexcept nogil
+    bint otlpfast_ready "OTLPFAST_READY"(PyObject *text) noexcept
+    size_t otlpfast_utf8(PyObject *text, uint8_t *out) noexcept nogil
+    Py_ssize_t otlpfast_widest(PyObject *text) noexcept nogil
+    double otlpfast_half(const void *at) noexcept nogil
+
+cdef extern from "Python.h":
+    bint is_ascii "PyUnicode_IS_COMPACT_ASCII"(PyObject *) noexcept nogil
+    const void *text_data "PyUnicode_DATA"(PyObject *) noexcept nogil
+    Py_ssize_t text_length "PyUnicode_GET_LENGTH"(PyObject *) noexcept nogil
+    bint is_str "PyUnicode_Check"(PyObject *) noexcept nogil
+    bint is_int "PyLong_Check"(PyObject *) noexcept nogil
+    bint is_bool "PyBool_Check"(PyObject *) noexcept nogil
+    bint is_float "PyFloat_Check"(PyObject *) noexcept nogil
+    bint is_bytes "PyBytes_Check"(PyObject *) noexcept nogil
+    bint is_exact_tuple "PyTuple_CheckExact"(PyObject *) noexcept nogil
+    bint is_exact_list "PyList_CheckExact"(PyObject *) noexcept nogil
+    bint is_exact_dict "PyDict_CheckExact"(PyObject *) noexcept nogil
+    bint is_exact_memoryview "PyMemoryView_Check"(PyObject *) noexcept nogil
+    bint is_tuple "PyTuple_Check"(PyObject *) noexcept nogil
+    double float_value "PyFloat_AS_DOUBLE"(PyObject *) noexcept nogil
+    const char *bytes_data "PyBytes_AS_STRING"(PyObject *) noexcept nogil
+    Py_ssize_t bytes_length "PyBytes_GET_SIZE"(PyObject *) noexcept nogil
+    Py_ssize_t tuple_length "PyTuple_GET_SIZE"(PyObject *) noexcept nogil
+    PyObject *tuple_item "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t) noexcept nogil
+    Py_ssize_t list_length "PyList_GET_SIZE"(PyObject *) noexcept nogil
+    PyObject *list_item "PyList_GET_ITEM"(PyObject *, Py_ssize_t) noexcept nogil
+    Py_ssize_t dict_length "PyDict_Size"(PyObject *) noexcept
+    bint dict_next "PyDict_Next"(PyObject *, Py_ssize_t *, PyObject **, PyObject **) noexcept
+    Py_buffer *memoryview_buffer "PyMemoryView_GET_BUFFER"(PyObject *) noexcept nogil
+    Py_ssize_t sequence_length "PySequence_Size"(PyObject *) noexcept
+    PyObject *sequence_item "PySequence_GetItem"(PyObject *, Py_ssize_t) noexcept
+    PyObject *type_of "(PyObject *)Py_TYPE"(PyObject *) noexcept nogil
+    PyObject *py_true "Py_True"
+    PyObject *py_none "Py_None"
+    void drop "Py_XDECREF"(PyObject *) noexcept

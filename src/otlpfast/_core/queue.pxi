@@ -1,0 +1,373 @@
+# From ended spans to batches: encoded at once, grouped by resource and scope, counted, bounded.
+#
+# A put() may be interrupted by another one only where Python code can run: before the queue is touched (plain_span, the scope
+# table) or never. So there is no lock, and a signal handler or finaliser that ends a span finds the queue whole.
+
+cdef extern from *:
+    """
+    #if !defined(_WIN32)
+    #  include <pthread.h>
+    #endif
+    /* Counts the forks that led to this process, also those that no Python fork hook sees (uWSGI's). */
+    static int otlpfast_forks = 0;
+    static void otlpfast_forked(void) { otlpfast_forks++; }
+    static int otlpfast_watch_forks(void) {
+    #if !defined(_WIN32)
+        static int watching = 0;
+        if (!watching) { watching = 1; return pthread_atfork(NULL, NULL, otlpfast_forked); }
+    #endif
+        return 0;
+    }
+    """
+    int otlpfast_forks
+    int otlpfast_watch_forks()
+
+if otlpfast_watch_forks():
+    raise MemoryError("pthread_atfork")
+
+_buffer_pool = BufferPool()
+_scope_table = ScopeTable(encode_resource, encode_scope)
+
+
+@cython.final
+@cython.no_gc
+cdef class Group:
+    # The spans of one batch that share a resource and a scope.
+    cdef object entry
+    cdef object resource
+    cdef object scope
+    cdef list buffers
+    cdef SpanBuffer tail
+    cdef Py_ssize_t count
+
+    cdef inline bint holds(self, PyObject *resource, PyObject *scope) noexcept:
+        return <PyObject *> self.resource == resource and <PyObject *> self.scope == scope
+
+    cdef int make_room(self, Py_ssize_t wanted) except -1:
+        # A new buffer, once little is left of the last: then no span is moved for lack of room and no buffer is half empty.
+        cdef SpanBuffer fresh
+        cdef SpanBuffer tail = self.tail
+        if tail is None or (tail.out.pos and tail.out.cap - tail.out.pos < <size_t> wanted):
+            fresh = (<BufferPool> _buffer_pool).acquire()
+            self.buffers.append(fresh)
+            self.tail = fresh
+        return 0
+
+
+cdef enum:  # beside the encoder's outcomes
+    OVER_LIMIT = -3
+    SEALED = -4
+
+
+@cython.final
+cdef class BatchBuilder:
+    """Encodes spans into one batch, grouped by resource and scope in the order of their first span."""
+
+    cdef list groups
+    cdef Group last
+    cdef bint sealed
+    cdef Py_ssize_t refused
+    cdef Py_ssize_t usual_size
+    cdef readonly Py_ssize_t count
+    cdef readonly Py_ssize_t nbytes
+
+    def __cinit__(self):
+        self.groups = []
+        self.usual_size = 256
+
+    cdef Group find(self, PyObject *span):
+        # The group of the span's resource and scope, by identity; by the table (which may run Python code) the first time.
+        cdef PyObject *resource = field(span, F_RESOURCE)
+        cdef PyObject *scope = field(span, F_SCOPE)
+        cdef Group group = self.last
+        try:
+            if group is not None and group.holds(resource, scope):
+                return group
+            for group in self.groups:
+                if group.holds(resource, scope):
+                    return group
+            return self.find_equal(<object> resource if resource else None, <object> scope if scope else None)
+        finally:
+            drop(resource)
+            drop(scope)
+
+    cdef Group find_equal(self, resource, scope):
+        cdef Group group, fresh
+        entry = _scope_table.entry(resource, scope)
+        fresh = Group.__new__(Group)
+        fresh.buffers = []
+        for group in self.groups:
+            if group.entry is entry:
+                return group
+        fresh.entry, fresh.resource, fresh.scope = entry, resource, scope
+        self.groups.append(fresh)
+        return fresh
+
+    cdef Py_ssize_t put(self, PyObject *span, bint plain, Py_ssize_t limit) except? -9:
+        # The span's size in bytes, once it is in, or why it is not: BAIL, NO_MEMORY, OVER_LIMIT, or SEALED where that
+        # happened to the batch while the table ran.
+        cdef Group group = self.find(span)
+        cdef Writer *w
+        cdef size_t before
+        cdef Py_ssize_t size
+        cdef int outcome
+        if self.sealed:
+            return SEALED
+        group.make_room(self.usual_size)
+        w = &group.tail.out
+        before = w.pos
+        outcome = put_span(w, span, plain)
+        if outcome != OK:
+            return outcome
+        size = w.pos - before
+        if size > limit:
+            w.pos = before
+            self.refused = size
+            return OVER_LIMIT
+        self.last = group
+        self.usual_size = size + 64 if size < 2048 else 2048
+        group.tail.count += 1
+        group.count += 1
+        self.count += 1
+        self.nbytes += size
+        return size
+
+    def add(self, span):
+        """Encodes a ReadableSpan; its size in bytes, or 0 where it has no valid ids or there is no memory. Never raises."""
+        cdef Py_ssize_t size = BAIL
+        if is_stock_span(<PyObject *> span):
+            size = self.put(<PyObject *> span, False, PY_SSIZE_T_MAX)
+        if size == BAIL:
+            span = plain_span(span)
+            size = 0 if span is None else self.put(<PyObject *> span, True, PY_SSIZE_T_MAX)
+        return max(size, 0)
+
+    cdef void seal(self) noexcept:
+        cdef Group group
+        self.sealed = True
+        for group in self.groups:
+            if group.tail is not None:
+                group.tail.shrink()
+
+    def finish(self):
+        """Ends the batch: a list of (entry, views, count), one a group that has spans."""
+        cdef Group group
+        self.seal()
+        filled = [group for group in self.groups if group.count]
+        return [(group.entry, [buffer.view() for buffer in group.buffers], group.count) for group in filled]
+
+
+cdef enum:
+    READY = 1  # a batch is full: wake the worker
+    DROPPED = 2  # a span was dropped: a warning may be due
+    FORKED = 4  # this is a new child process: what the parent had queued was forgotten
+
+cdef enum:  # the counters, in the order of _account.ACCOUNT
+    ENDED, EXPORTED, REJECTED, SPOOLED, QUEUE_FULL, SHUTDOWN, TOO_LARGE, EXPORT_FAILED, ENCODE_ERROR, FORK
+
+
+@cython.final
+cdef class SpanQueue:
+    """Spans that wait for export: encoded, grouped and counted; bounded in spans and bytes.
+
+    Args:
+        max_spans: how many spans may wait.
+        max_bytes: how many bytes of encoded spans may wait or be under way.
+        batch_size: how many spans make a full batch.
+    """
+
+    cdef readonly Py_ssize_t max_spans, max_bytes, batch_size
+    cdef readonly Py_ssize_t waiting, nbytes, in_flight
+    cdef readonly PaddedCounters counters
+    cdef readonly bint closed
+    cdef BatchBuilder open_batch
+    cdef list kept
+    cdef Py_ssize_t kept_bytes
+    cdef object ready
+    cdef Writer scratch
+    cdef int forks
+
+    def __cinit__(self, Py_ssize_t max_spans, Py_ssize_t max_bytes, Py_ssize_t batch_size):
+        self.max_spans, self.max_bytes, self.batch_size = max_spans, max_bytes, batch_size
+        self.counters = PaddedCounters(ACCOUNT)
+        self.ready = deque()
+        self.kept = []
+        self.forks = otlpfast_forks
+
+    def __dealloc__(self):
+        free(self.scratch.data)
+
+    cdef inline int dropped(self, int reason) noexcept:
+        self.counters.bump(reason, 1)
+        return DROPPED
+
+    def put(self, span, bint keep=False):
+        """Takes an ended span: what became of it as bits: 1 a batch is ready, 2 it was dropped, 4 this process is a new child.
+
+        Unsampled spans are passed over. ``keep`` keeps the span itself, for whoever needs it later, and only counts its size.
+        Never raises.
+        """
+        cdef int outcome = self.start_anew() if self.forks != otlpfast_forks else 0
+        cdef int is_sampled = sampled(<PyObject *> span)
+        if is_sampled == 0 or is_sampled < 0 and not probably_sampled(span):
+            return outcome
+        self.counters.bump(ENDED, 1)
+        try:
+            return outcome | self.admit(span, keep, is_sampled < 0)
+        except MemoryError:
+            return outcome | self.dropped(ENCODE_ERROR)
+
+    cdef int admit(self, object span, bint keep, bint foreign) except -1:
+        cdef object readable = span
+        if self.closed:
+            return self.dropped(SHUTDOWN)
+        if self.waiting >= self.max_spans or self.nbytes >= self.max_bytes:
+            return self.dropped(QUEUE_FULL)
+        if foreign:
+            readable = plain_span(span)
+            if readable is None:
+                return self.dropped(ENCODE_ERROR)
+        return self.put_kept(span, readable, foreign) if keep else self.put_encoded(readable, foreign)
+
+    cdef int put_encoded(self, object span, bint plain) except -1:
+        cdef BatchBuilder batch
+        cdef Py_ssize_t size
+        while True:
+            if self.open_batch is None:
+                batch = BatchBuilder.__new__(BatchBuilder)
+                if self.open_batch is None:  # making it may have run a finaliser that ended a span
+                    self.open_batch = batch
+            batch = self.open_batch
+            size = batch.put(<PyObject *> span, plain, self.max_bytes - self.nbytes)
+            if size == BAIL and not plain:
+                plain = True
+                span = plain_span(span)
+                if span is None:
+                    return self.dropped(ENCODE_ERROR)
+            elif size != SEALED:
+                break
+        if size == OVER_LIMIT:
+            return self.dropped(TOO_LARGE if batch.refused > self.max_bytes else QUEUE_FULL)
+        if size < 0:
+            return self.dropped(ENCODE_ERROR)
+        self.waiting += 1
+        self.nbytes += size
+        if batch.count >= self.batch_size:
+            self.close_batch()
+            return READY
+        return 0
+
+    cdef int close_batch(self) except -1:
+        cdef BatchBuilder batch = self.open_batch
+        self.open_batch = None
+        if batch is not None and batch.count:
+            batch.seal()
+            self.ready.append((batch, batch.count, batch.nbytes))
+        return 0
+
+    cdef int put_kept(self, object span, object readable, bint plain) except -1:
+        # Written to scratch memory for its size alone.
+        cdef Py_ssize_t size
+        self.scratch.pos = 0
+        if put_span(&self.scratch, <PyObject *> readable, plain) == BAIL and not plain:
+            readable = plain_span(span)
+            self.scratch.pos = 0
+            if readable is not None:
+                put_span(&self.scratch, <PyObject *> readable, True)
+        size = self.scratch.pos
+        if self.scratch.cap > (1 << 20):
+            free(self.scratch.data)
+            self.scratch = Writer(NULL, 0, 0, False)
+        if size > self.max_bytes - self.nbytes:
+            return self.dropped(TOO_LARGE if size > self.max_bytes else QUEUE_FULL)
+        self.kept.append(span)
+        self.kept_bytes += size
+        self.waiting += 1
+        self.nbytes += size
+        if len(self.kept) >= self.batch_size:
+            self.close_kept()
+            return READY
+        return 0
+
+    cdef int close_kept(self) except -1:
+        cdef list fresh = []
+        cdef list kept = self.kept
+        cdef Py_ssize_t nbytes = self.kept_bytes
+        if kept:
+            self.kept, self.kept_bytes = fresh, 0
+            self.ready.append((kept, len(kept), nbytes))
+        return 0
+
+    def take(self, bint partial=True):
+        """The next batch as (BatchBuilder or list of kept spans, spans, bytes), or None. ``partial`` closes the open ones too.
+
+        It counts as in flight until ``done()``.
+        """
+        if not self.ready and partial:
+            self.close_batch()
+            self.close_kept()
+        try:
+            taken = self.ready.popleft()
+        except IndexError:
+            return None
+        self.waiting -= taken[1]
+        self.in_flight += taken[1]
+        return taken
+
+    def done(self, Py_ssize_t spans, Py_ssize_t nbytes):
+        """What was taken has been accounted for; its bytes no longer count."""
+        self.in_flight -= spans
+        self.nbytes -= nbytes
+
+    def close(self):
+        """From now on every span is dropped as ``shutdown``."""
+        self.closed = True
+
+    def discard(self, reason):
+        """Drops all that waits, for this reason; returns how many."""
+        total = 0
+        while (taken := self.take()) is not None:
+            self.counters.add(reason, taken[1])
+            self.done(taken[1], taken[2])
+            total += taken[1]
+        return total
+
+    cdef int start_anew(self) noexcept:
+        # In a forked child: the parent's spans are the parent's.
+        self.forks = otlpfast_forks
+        try:
+            self.open_batch = None
+            self.kept = []
+            self.ready = deque()
+        except MemoryError:
+            pass
+        self.kept_bytes = self.waiting = self.nbytes = self.in_flight = 0
+        self.counters.reset()
+        return FORKED
+
+    def after_fork(self):
+        """Forgets what a parent process had queued, if this is a new child; True where it was."""
+        return self.forks != otlpfast_forks and self.start_anew() == FORKED
+
+
+cdef bint probably_sampled(object span) noexcept:
+    # The public way, for spans that are not the SDK's own classes.
+    try:
+        return bool(span.context and span.context.trace_flags.sampled)
+    except Exception:
+        return True
+
+
+def encode_spans(spans):
+    """Spans as a serialised ``opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest``.
+
+    Args:
+        spans: any iterable of ReadableSpan, or of objects with its properties.
+
+    Returns:
+        bytes: grouped by resource and scope. A span without valid ids is left out; no other span ever is, and none raises.
+    """
+    cdef BatchBuilder batch = BatchBuilder.__new__(BatchBuilder)
+    for span in spans:
+        batch.add(span)
+    return b"".join(request_parts(batch.finish()))

@@ -1,0 +1,121 @@
+# The protobuf wire format, written into memory that grows: https://protobuf.dev/programming-guides/encoding/
+#
+# A length is patched in after its message is written: begin() leaves room for it, end() fills it in and moves the
+# message only where the length needs more bytes than were left. Room is asked for first (room()), then put_* writes
+# without looking. A writer that could not grow is marked failed and takes nothing more.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memmove
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <stdlib.h>
+
+    typedef struct { uint8_t *data; size_t pos; size_t cap; int failed; } otlpfast_writer;
+
+    #if defined(__GNUC__) || defined(__clang__)
+    #  define OTLPFAST_COLD __attribute__((noinline, cold))
+    #else
+    #  define OTLPFAST_COLD
+    #endif
+
+    OTLPFAST_COLD static int otlpfast_grow(otlpfast_writer *w, size_t more) {
+        size_t cap = w->cap < 64 ? 64 : w->cap;
+        uint8_t *data;
+        if (w->failed || more > SIZE_MAX / 2 - w->pos) { w->failed = 1; return 0; }
+        while (cap - w->pos < more) cap *= 2;
+        data = (uint8_t *)realloc(w->data, cap);
+        if (data == NULL) { w->failed = 1; return 0; }
+        w->data = data;
+        w->cap = cap;
+        return 1;
+    }
+    """
+    ctypedef struct Writer "otlpfast_writer":
+        uint8_t *data
+        size_t pos
+        size_t cap
+        bint failed
+    bint grow "otlpfast_grow"(Writer *w, size_t more) noexcept nogil
+
+
+cdef inline bint room(Writer *w, size_t more) noexcept nogil:
+    return True if w.cap - w.pos >= more else grow(w, more)
+
+
+cdef inline int varint_size(uint64_t n) noexcept nogil:
+    cdef int size = 1
+    while n >= 0x80:
+        n >>= 7
+        size += 1
+    return size
+
+
+cdef inline void put_byte(Writer *w, uint8_t byte) noexcept nogil:
+    w.data[w.pos] = byte
+    w.pos += 1
+
+
+cdef inline void put_varint(Writer *w, uint64_t n) noexcept nogil:
+    while n >= 0x80:
+        w.data[w.pos] = <uint8_t> (n | 0x80)
+        w.pos += 1
+        n >>= 7
+    w.data[w.pos] = <uint8_t> n
+    w.pos += 1
+
+
+cdef inline void put_fixed32(Writer *w, uint32_t n) noexcept nogil:
+    cdef int i
+    for i in range(4):
+        w.data[w.pos + i] = <uint8_t> (n >> (8 * i))
+    w.pos += 4
+
+
+cdef inline void put_fixed64(Writer *w, uint64_t n) noexcept nogil:
+    cdef int i
+    for i in range(8):
+        w.data[w.pos + i] = <uint8_t> (n >> (8 * i))
+    w.pos += 8
+
+
+cdef inline void put_double(Writer *w, double value) noexcept nogil:
+    cdef uint64_t bits
+    memcpy(&bits, &value, 8)
+    put_fixed64(w, bits)
+
+
+cdef inline void put_big_endian(Writer *w, uint64_t n) noexcept nogil:
+    cdef int i
+    for i in range(8):
+        w.data[w.pos + i] = <uint8_t> (n >> (56 - 8 * i))
+    w.pos += 8
+
+
+cdef inline void put_bytes(Writer *w, const void *data, size_t n) noexcept nogil:
+    memcpy(w.data + w.pos, data, n)
+    w.pos += n
+
+
+cdef inline size_t begin(Writer *w, int width) noexcept nogil:
+    # Leaves `width` bytes for the length of the message that starts here. The caller has asked for the room.
+    w.pos += width
+    return w.pos
+
+
+cdef inline bint end(Writer *w, size_t start, int width) noexcept nogil:
+    # Closes the message that begin() opened; returns False where the writer could not grow.
+    cdef size_t length = w.pos - start
+    cdef int needed = 1
+    if width == 1 and length < 0x80:
+        w.data[start - 1] = <uint8_t> length
+        return True
+    needed = varint_size(length)
+    if needed > width and not room(w, needed - width):
+        return False
+    if needed != width:
+        memmove(w.data + start - width + needed, w.data + start, length)
+    w.pos = start - width
+    put_varint(w, length)
+    w.pos += length
+    return True

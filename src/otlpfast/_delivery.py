@@ -1,0 +1,100 @@
+"""Hands batches to an exporter and accounts for what became of every span."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from ._impl import BatchBuilder, PaddedCounters
+from ._log import RateLimitedLog
+from .batch import ExportOutcome, SpanBatch
+
+_logger = logging.getLogger(__name__)
+
+
+class BatchExporter(Protocol):
+    """The seam for exporters that take encoded batches."""
+
+    def export_batch(self, batch: SpanBatch, timeout: float | None = None) -> ExportOutcome:
+        """Sends a batch within ``timeout`` seconds (None: the exporter's own) and says what became of its
+        spans."""
+
+
+class Delivery:
+    """An exporter, the counters of the account, and the calls from one to the other.
+
+    Args:
+        exporter: gets encoded batches if it has ``export_batch``, spans otherwise.
+        counters: those of ``_account.ACCOUNT``.
+    """
+
+    def __init__(self, exporter: SpanExporter, counters: PaddedCounters) -> None:
+        self.exporter = exporter
+        self.counters = counters
+        self.log = RateLimitedLog(_logger)
+        self._export_batch = getattr(exporter, "export_batch", None)
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the exporter wants encoded batches rather than spans."""
+        return callable(self._export_batch)
+
+    def deliver(self, taken: BatchBuilder | Sequence[ReadableSpan], count: int, timeout: float | None) -> int:
+        """Exports ``count`` spans, encoded or as they are; returns how many were not delivered.
+
+        What the exporter raises is logged, not raised; only what is no Exception goes on to the caller, after
+        it was accounted for.
+        """
+        outcome, unencodable = ExportOutcome(), 0
+        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        try:
+            if self._export_batch is None:
+                assert not isinstance(taken, BatchBuilder)
+                if self.exporter.export(taken) is not SpanExportResult.FAILURE:
+                    outcome = ExportOutcome(exported=count)
+            else:
+                builder = taken if isinstance(taken, BatchBuilder) else _encode(taken)
+                unencodable = count - builder.count
+                outcome = self._send(builder, timeout)
+        except Exception as error:
+            name = type(self.exporter).__name__
+            self.log.warning("raised", "the exporter %s raised %s: %s", name, type(error).__name__, error)
+        finally:
+            detach(token)
+            self.counters.add("exported", outcome.exported)
+            self.counters.add("rejected", outcome.rejected)
+            self.counters.add("encode_error", unencodable)
+            self.counters.add("export_failed", count - outcome.exported - outcome.rejected - unencodable)
+        return count - outcome.exported
+
+    def _send(self, builder: BatchBuilder, timeout: float | None) -> ExportOutcome:
+        batch = SpanBatch(builder.finish())
+        try:
+            return self._export_batch(batch, timeout) if batch.count else ExportOutcome()  # type: ignore[misc]
+        finally:
+            batch.release()
+
+    def shutdown(self, deadline: float) -> None:
+        """Shuts the exporter down, telling it how long it has if it wants to know."""
+        shutdown: Any = self.exporter.shutdown
+        try:
+            try:
+                shutdown(timeout_millis=max(deadline - time.monotonic(), 0) * 1e3)
+            except TypeError:  # most exporters take no time-out
+                shutdown()
+        except Exception as error:
+            name = type(self.exporter).__name__
+            _logger.warning("the exporter %s raised %s in shutdown(): %s", name, type(error).__name__, error)
+
+
+def _encode(spans: Sequence[ReadableSpan]) -> BatchBuilder:
+    builder = BatchBuilder()
+    for span in spans:
+        builder.add(span)
+    return builder

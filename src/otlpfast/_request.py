@@ -1,0 +1,42 @@
+"""Puts encoded spans together into one request without touching them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ._scopes import ResourceEntry, ScopeEntry
+
+Group = tuple[ScopeEntry, Sequence[memoryview], int]
+"""The spans of one resource and scope: the entry, views of whole encoded spans, how many spans they hold."""
+
+
+def varint(number: int) -> bytes:
+    """An unsigned int in protobuf's base 128."""
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def request_parts(groups: Sequence[Group]) -> list[bytes | memoryview]:
+    """What, joined, is an ExportTraceServiceRequest: prefixes made here, and the groups' views as they are."""
+    by_resource: dict[int, tuple[ResourceEntry, list[Group]]] = {}
+    for group in groups:
+        resource = group[0].resource
+        by_resource.setdefault(id(resource), (resource, []))[1].append(group)
+    parts: list[bytes | memoryview] = []
+    for resource, scopes in by_resource.values():
+        body: list[bytes | memoryview] = [resource.head]
+        for entry, views, _ in scopes:
+            length = len(entry.head) + sum(view.nbytes for view in views) + len(entry.tail)
+            body += [b"\x12" + varint(length) + entry.head, *views]
+            if entry.tail:
+                body.append(entry.tail)
+        body.append(resource.tail)
+        length = sum(memoryview(part).nbytes for part in body)
+        parts += [b"\x0a" + varint(length) + resource.head, *body[1:-1]]
+        if resource.tail:
+            parts.append(resource.tail)
+    return parts

@@ -1,0 +1,112 @@
+"""What a processor hands an exporter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ._request import Group, request_parts
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOutcome:
+    """What became of the spans of one batch; the three sum to ``batch.count``.
+
+    Attributes:
+        exported: spans the collector took.
+        rejected: spans the collector refused for good: a partial success, or an answer that says not to try again.
+        failed: spans that were not delivered: no connection, a time-out, an error of the server.
+    """
+
+    exported: int = 0
+    rejected: int = 0
+    failed: int = 0
+
+
+class SpanBatch:
+    """Encoded spans as one ``ExportTraceServiceRequest``, in pieces that were never copied since the spans ended.
+
+    Attributes:
+        count: how many spans.
+    """
+
+    __slots__ = ("_buffers", "_groups", "count")
+
+    def __init__(self, groups: list[Group]) -> None:
+        self._groups = groups
+        self._buffers: tuple[bytes | memoryview, ...] | None = None
+        self.count = sum(count for _, _, count in groups)
+
+    @property
+    def buffers(self) -> tuple[bytes | memoryview, ...]:
+        """Read-only buffers whose concatenation is the serialised request. ValueError once released."""
+        if self._buffers is None:
+            if self.count and not self._groups:
+                raise ValueError("this SpanBatch was released")
+            self._buffers = tuple(request_parts(self._groups))
+        return self._buffers
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the serialised request in bytes, before compression."""
+        return sum(memoryview(buffer).nbytes for buffer in self.buffers)
+
+    def split(self) -> tuple[SpanBatch, SpanBatch]:
+        """Two batches with half of the spans each, on the same memory; this one stays as it is. ValueError below 2 spans."""
+        if self.count < 2:
+            raise ValueError(f"a batch of {self.count} spans can't be split")
+        first: list[Group] = []
+        second: list[Group] = []
+        wanted = self.count // 2
+        for entry, views, count in self._groups:
+            taken = min(wanted, count)
+            wanted -= taken
+            head, tail = _cut(views, taken)
+            if taken:
+                first.append((entry, head, taken))
+            if count - taken:
+                second.append((entry, tail, count - taken))
+        return SpanBatch(first), SpanBatch(second)
+
+    def release(self) -> None:
+        """Gives the memory back, once no other view of it is alive. May be called again."""
+        self._groups = []
+        self._buffers = None
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.buffers)
+
+    def __repr__(self) -> str:
+        return f"<SpanBatch of {self.count} spans>"
+
+
+def _ends(view: memoryview) -> Iterator[int]:
+    """Where each encoded span ends: a tag byte, a varint length, the span."""
+    at = 0
+    while at < view.nbytes:
+        at += 1
+        length = shift = 0
+        while view[at] >= 0x80:
+            length |= (view[at] & 0x7F) << shift
+            shift += 7
+            at += 1
+        at += 1 + (length | view[at] << shift)
+        yield at
+
+
+def _cut(views: Sequence[memoryview], spans: int) -> tuple[list[memoryview], list[memoryview]]:
+    """The views of the first ``spans`` spans, and of the rest."""
+    head: list[memoryview] = []
+    tail: list[memoryview] = []
+    for view in views:
+        at = 0
+        for end in _ends(view) if spans else ():
+            at = end
+            spans -= 1
+            if not spans:
+                break
+        if at:
+            head.append(view[:at])
+        if at < view.nbytes:
+            tail.append(view[at:])
+    return head, tail

@@ -1,0 +1,227 @@
+"""Span processors: take ended spans from a TracerProvider, the stock SDK's or any other, and have them exported."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.environment_variables import OTEL_BSP_EXPORT_TIMEOUT, OTEL_BSP_SCHEDULE_DELAY
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor as _SDKBatchSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor as _SDKSimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SpanExporter
+
+from ._account import ACCOUNT, Stats, stats
+from ._arguments import check_exporter, seconds, sizes, whole
+from ._chain import Chain
+from ._delivery import Delivery
+from ._impl import PaddedCounters, SpanQueue
+from ._log import RateLimitedLog
+from ._worker import Worker
+from .selfmetrics import publish
+
+_logger = logging.getLogger(__name__)
+
+_READY, _DROPPED, _FORKED = 1, 2, 4  # what SpanQueue.put() answers
+_SHUTDOWN_MILLIS = 30_000
+
+
+def _deadline(timeout_millis: float | None) -> float:
+    return time.monotonic() + (_SHUTDOWN_MILLIS if timeout_millis is None else max(timeout_millis, 0)) / 1e3
+
+
+class BatchSpanProcessor(SpanProcessor):
+    """Encodes ended spans at once and exports them in batches from a thread of its own.
+
+    A drop-in for ``opentelemetry.sdk.trace.export.BatchSpanProcessor``: the same arguments, defaults and ``OTEL_BSP_*`` variables
+    (specification: trace/sdk.md, "Batching processor").
+
+    Args:
+        span_exporter: gets encoded batches if it has ``export_batch`` (``otlpfast.OTLPSpanExporter`` does), spans otherwise.
+        max_queue_size: how many spans may wait; ``OTEL_BSP_MAX_QUEUE_SIZE``, 2048. More are dropped, the newest first, and counted.
+        schedule_delay_millis: after how many milliseconds a batch that is not full goes out; ``OTEL_BSP_SCHEDULE_DELAY``, 5000.
+        max_export_batch_size: how many spans make a batch; ``OTEL_BSP_MAX_EXPORT_BATCH_SIZE``, 512.
+        export_timeout_millis: how long one export may take; ``OTEL_BSP_EXPORT_TIMEOUT``, 30000. An exporter may allow itself less.
+        max_queue_bytes: how many bytes of encoded spans may wait or be under way.
+        meter_provider: where ``otel.sdk.processor.*`` metrics go, if ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED`` is true.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind or out of range; the message names it and what is allowed.
+    """
+
+    def __init__(
+        self,
+        span_exporter: SpanExporter,
+        max_queue_size: int | None = None,
+        schedule_delay_millis: float | None = None,
+        max_export_batch_size: int | None = None,
+        export_timeout_millis: float | None = None,
+        *,
+        max_queue_bytes: int = 64 * 1024 * 1024,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
+        check_exporter(span_exporter)
+        queue_size, batch_size = sizes(max_queue_size, max_export_batch_size)
+        self._delay = seconds("schedule_delay_millis", schedule_delay_millis, OTEL_BSP_SCHEDULE_DELAY)
+        self._export_timeout = seconds(
+            "export_timeout_millis", export_timeout_millis, OTEL_BSP_EXPORT_TIMEOUT
+        )
+        self.span_exporter = span_exporter
+        self._queue = SpanQueue(queue_size, whole("max_queue_bytes", max_queue_bytes), batch_size)
+        self._delivery = Delivery(span_exporter, self._queue.counters)
+        self._encodes = self._delivery.takes_batches
+        self._chain = Chain(
+            self, (BatchSpanProcessor, SimpleSpanProcessor, _SDKBatchSpanProcessor, _SDKSimpleSpanProcessor)
+        )
+        self._log = RateLimitedLog(_logger)
+        self._worker = self._new_worker()
+        publish(self, "batching_span_processor", queue_size, meter_provider)
+
+    def _new_worker(self) -> Worker:
+        return Worker(self._queue, self._delivery, self._delay, self._export_timeout)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Learns which processors come after this one."""
+        self._chain.learn(span)
+
+    def _on_ending(self, span: Span) -> None:
+        pass
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Encodes the span, or keeps it where it may still change or the exporter wants it as it is. Never raises or blocks."""
+        outcome = self._queue.put(span, not (self._encodes and self._chain.is_final()))
+        if outcome or self._worker.idle:
+            self._react(outcome)
+
+    def _react(self, outcome: int) -> None:
+        if outcome & _FORKED:
+            self._start_anew()
+        if outcome & _DROPPED:
+            self._warn_of_drops()
+        elif outcome & _READY or self._queue.waiting:
+            self._worker.wake(bool(outcome & _READY))
+
+    def _warn_of_drops(self) -> None:
+        if self._queue.closed:
+            self._log.warning("shutdown", "a span ended after shutdown() and was dropped")
+            return
+        waiting = self._queue
+        self._log.warning(
+            "dropped",
+            "spans are dropped: %s so far; "
+            "%d of at most %d spans and %d of at most %d bytes wait for the exporter",
+            self.stats()["dropped"],
+            waiting.waiting,
+            waiting.max_spans,
+            waiting.nbytes,
+            waiting.max_bytes,
+        )
+
+    def stats(self) -> Stats:
+        """The account: ``ended == exported + rejected + sum(dropped.values()) + spooled + queued`` at any quiet moment."""
+        self._after_fork()
+        return stats(self._queue.counters, self._queue.waiting + self._queue.in_flight)
+
+    def force_flush(self, timeout_millis: float | None = None) -> bool:
+        """Exports all that has ended, within ``timeout_millis`` (30000 by default).
+
+        Returns:
+            True only if all of it, and what was under way, was delivered in time.
+        """
+        self._after_fork()
+        return self._worker.flush(_deadline(timeout_millis))
+
+    def shutdown(self, timeout_millis: float | None = None) -> None:
+        """Exports what waits, within ``timeout_millis`` (30000 by default), then shuts the exporter down.
+
+        What could not be exported in time is dropped and counted, as is every span that ends later. May be called again.
+        """
+        self._after_fork()
+        if self._queue.closed:
+            return
+        deadline = _deadline(timeout_millis)
+        self._queue.close()
+        self._worker.stop(deadline)
+        dropped = self._queue.discard("shutdown")
+        if dropped:
+            _logger.warning("shutdown() ran out of time: %d spans were dropped", dropped)
+        self._delivery.shutdown(deadline)
+
+    def _after_fork(self) -> None:
+        if self._queue.after_fork():
+            self._start_anew()
+
+    def _start_anew(self) -> None:
+        # The parent's thread and locks are the parent's.
+        self._delivery = Delivery(self.span_exporter, self._queue.counters)
+        self._log = RateLimitedLog(_logger)
+        self._worker = self._new_worker()
+
+
+class SimpleSpanProcessor(SpanProcessor):
+    """Exports each span as it ends, in the thread that ends it: for tests, command-line tools and debugging.
+
+    A drop-in for ``opentelemetry.sdk.trace.export.SimpleSpanProcessor``, whose calls of the exporter are synchronised as the
+    specification demands (trace/sdk.md, "Simple processor").
+
+    Args:
+        span_exporter: gets an encoded batch of one span if it has ``export_batch``, the span otherwise.
+        meter_provider: where ``otel.sdk.processor.*`` metrics go, if ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED`` is true.
+
+    Raises:
+        TypeError: the exporter is none.
+    """
+
+    def __init__(self, span_exporter: SpanExporter, *, meter_provider: MeterProvider | None = None) -> None:
+        check_exporter(span_exporter)
+        self.span_exporter = span_exporter
+        self._shut = False
+        self._start_anew()
+        publish(self, "simple_span_processor", None, meter_provider)
+
+    def _start_anew(self) -> None:
+        self._pid = os.getpid()
+        self._counters = PaddedCounters(ACCOUNT)
+        self._delivery = Delivery(self.span_exporter, self._counters)
+        # Re-entrant: a signal handler or the exporter itself may end a span while its thread exports another.
+        self._lock = threading.RLock()
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Nothing to be done."""
+
+    def _on_ending(self, span: Span) -> None:
+        pass
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Exports the span, waiting for any export under way. Never raises."""
+        if not (span.context and span.context.trace_flags.sampled):
+            return
+        if self._pid != os.getpid():
+            self._start_anew()
+        self._counters.add("ended")
+        if self._shut:
+            self._counters.add("shutdown")
+            self._delivery.log.warning("shutdown", "a span ended after shutdown() and was dropped")
+            return
+        with self._lock:
+            self._delivery.deliver((span,), 1, None)
+
+    def stats(self) -> Stats:
+        """The account, as ``BatchSpanProcessor.stats()`` gives it; nothing is ever queued for long."""
+        counts = self._counters.snapshot()
+        settled = sum(count for name, count in counts.items() if name != "ended")
+        return stats(self._counters, counts["ended"] - settled)
+
+    def force_flush(self, timeout_millis: float = 30_000) -> bool:
+        """Nothing waits: True."""
+        return True
+
+    def shutdown(self) -> None:
+        """Shuts the exporter down; every span that ends later is dropped and counted. May be called again."""
+        if not self._shut:
+            self._shut = True
+            self._delivery.shutdown(_deadline(None))

@@ -1,0 +1,43 @@
+"""Every test runs on one implementation a run: ``OTLPFAST_IMPL=c`` or ``py``, and the run says which it got."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import otlpfast
+from otlpfast import _impl
+
+settings.register_profile(
+    "default", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("default")
+
+WANTED = os.environ.get("OTLPFAST_IMPL", "auto")
+
+
+def pytest_report_header() -> str:
+    return f"otlpfast {otlpfast.__version__}, implementation {otlpfast.IMPLEMENTATION!r} (OTLPFAST_IMPL={WANTED})"
+
+
+def pytest_sessionstart() -> None:
+    if WANTED != "auto" and WANTED != otlpfast.IMPLEMENTATION:
+        pytest.exit(f"OTLPFAST_IMPL={WANTED}, but {otlpfast.IMPLEMENTATION!r} was loaded", returncode=3)
+
+
+@pytest.fixture(autouse=True)
+def _no_otel_variables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test depends on the environment it is started in."""
+    for name in list(os.environ):
+        if name.startswith("OTEL_") or name in ("OTLPFAST_DISABLED",):
+            monkeypatch.delenv(name)
+    yield
+
+
+@pytest.fixture
+def core() -> object:
+    """The implementation under test."""
+    return _impl.core
