@@ -1,0 +1,304 @@
+"""The OTLP/HTTP span exporter: what answers and failures mean for the spans, and how a user hears of them."""
+
+from __future__ import annotations
+
+import http
+import http.client
+import importlib.metadata
+import math
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from ..batch import ExportOutcome
+from .answer import (
+    CUT_SHORT,
+    MAX_RESPONSE,
+    OVERSIZED,
+    Answer,
+    TooLarge,
+    read_error_text,
+    read_partial_success,
+)
+from .config import Settings, logger, mask_url, printable, resolve
+from .transport import Transport
+
+if TYPE_CHECKING:
+    import enum
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from ..batch import SpanBatch
+    from .transport import Part
+
+_QUIET_SECONDS = 60.0  # between two warnings of one kind
+_GRPC_PORT = 4317
+_RETRYABLE_4XX = (408, 429)
+_WRONG_SERVICE = (400, 404, 405, 415)  # what something that is no OTLP/HTTP receiver may say
+_HINTS = {
+    401: "are the credentials in the headers right?",
+    403: "are the credentials in the headers right?",
+    404: "is the path right? OTLP/HTTP collectors usually listen at /v1/traces",
+    405: "is the path right? OTLP/HTTP collectors usually listen at /v1/traces",
+    413: "the batch is too large for the collector; a lower max_export_batch_size makes smaller ones",
+    415: "is it an OTLP/HTTP endpoint, and does it take this compression?",
+    429: "the collector limits the rate",
+    503: "the collector is overloaded or not ready",
+}
+
+
+class OTLPSpanExporter(SpanExporter):
+    """Sends spans to a collector by OTLP over HTTP, as binary protobuf.
+
+    endpoint: URL that is used as it is, `http://localhost:4318/v1/traces` by default. Credentials in it
+        become a Basic Authorization header, unless headers have one.
+    headers: sent with each request; names replace those of the variable.
+    timeout: seconds for one export, all in all: name lookup, connection, request, answer. 10 by default.
+    compression: "none" (default), "gzip" or "deflate", or a member of the official exporter's `Compression`.
+    certificate_file: PEM file of CAs to trust in place of the system's.
+    client_key_file, client_certificate_file: PEM files for mutual TLS.
+
+    What is not given comes from `OTEL_EXPORTER_OTLP_TRACES_*` and `OTEL_EXPORTER_OTLP_*` (ENDPOINT, HEADERS,
+    TIMEOUT in seconds, COMPRESSION, CERTIFICATE, CLIENT_KEY, CLIENT_CERTIFICATE). A wrong argument raises
+    ValueError or TypeError; a wrong variable gets one warning and the default.
+
+    One connection is kept and reused; a kept one that turns out to be dead is replaced at once, other
+    failures are not retried. Redirects are errors, `.netrc` is not read, proxy variables are not followed.
+    Thread-safe, re-entrant, usable after fork. Trouble is logged to `otlpfast.export`, each kind at most once
+    a minute.
+
+    Specification: "OTLP/HTTP", "OpenTelemetry Protocol Exporter".
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        compression: str | enum.Enum | None = None,
+        certificate_file: str | os.PathLike[str] | None = None,
+        client_key_file: str | os.PathLike[str] | None = None,
+        client_certificate_file: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._settings = resolve(
+            endpoint,
+            headers,
+            timeout,
+            compression,
+            certificate_file,
+            client_key_file,
+            client_certificate_file,
+        )
+        self._endpoint = self._settings.endpoint.url  # other code reads it, as from the official exporter
+        self._transport = Transport(self._settings, f"OTel-OTLP-Exporter-Python/{_version()} (otlpfast)")
+        self._warnings = _Warnings()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        settings = self._settings
+        return (
+            f"{type(self).__name__}(endpoint={settings.endpoint.shown!r}, timeout={settings.timeout:g}, "
+            f"compression={settings.compression!r})"
+        )
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Encode and send spans. SUCCESS when the collector took them, also if it refused a part of them."""
+        from .._impl import encode_spans
+
+        if self._closed:
+            self._refuse_after_shutdown()
+            return SpanExportResult.FAILURE
+        start = monotonic()
+        try:
+            body = encode_spans(spans)
+        except Exception as error:  # it takes any span; a list of something else is the caller's mistake
+            self._warnings.warn("encode", f"could not encode {_spans(len(spans))}: {type(error).__name__}")
+            return SpanExportResult.FAILURE
+        outcome = self._deliver([body], len(spans), self._settings.timeout - (monotonic() - start))
+        taken = outcome.failed == 0 and (outcome.exported > 0 or outcome.rejected == 0)
+        return SpanExportResult.SUCCESS if taken else SpanExportResult.FAILURE
+
+    def export_batch(self, batch: SpanBatch, timeout: float | None = None) -> ExportOutcome:
+        """Send an encoded batch; what became of its spans, which sum up to `batch.count`.
+
+        timeout: seconds, which can shorten the exporter's own and not lengthen it. Raises nothing for trouble
+        with the network or the collector and leaves `batch.release()` to the caller.
+        """
+        if self._closed:
+            self._refuse_after_shutdown()
+            return ExportOutcome(failed=batch.count)
+        own = self._settings.timeout
+        return self._deliver(batch.buffers, batch.count, own if timeout is None else min(own, timeout))
+
+    def shutdown(self, timeout_millis: float = 30000) -> None:
+        """Close the connection; an export under way in another thread gets `timeout_millis` to end."""
+        self._closed = True
+        self._transport.close(timeout_millis / 1000)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Nothing is kept here: wait for the export under way, if any. False when that takes longer."""
+        return self._transport.wait_idle(timeout_millis / 1000)
+
+    def _deliver(self, buffers: Sequence[Part], count: int, timeout: float) -> ExportOutcome:
+        if count == 0:
+            return ExportOutcome()
+        try:
+            answer = self._transport.post(buffers, timeout)
+        except Exception as error:  # whatever it is: a fault of tracing never reaches the application
+            kind, reason = explain(error, self._settings, timeout)
+        else:
+            return self._judge(answer, count)
+        self._warnings.warn(
+            kind, f"could not deliver {_spans(count)} to {self._shown()}: {reason}{self._port_hint()}"
+        )
+        return ExportOutcome(failed=count)
+
+    def _judge(self, answer: Answer, count: int) -> ExportOutcome:
+        """What the answer means for the spans. Specification: "OTLP/HTTP Response"."""
+        if answer.flaw == OVERSIZED:  # the specification: an error, and not one to retry
+            limit = f"{MAX_RESPONSE // 2**20} MiB"
+            self._warnings.warn(
+                "oversized", f"{self._shown()} answered with more than {limit}; {_spans(count)} given up"
+            )
+            return ExportOutcome(rejected=count)
+        if not 200 <= answer.status < 300:
+            refused = 400 <= answer.status < 500 and answer.status not in _RETRYABLE_4XX
+            verb = "refused" if refused else "did not take"
+            self._warnings.warn(
+                f"status {answer.status}", f"{self._shown()} {verb} {_spans(count)}: {self._status(answer)}"
+            )
+            return ExportOutcome(rejected=count) if refused else ExportOutcome(failed=count)
+        if answer.flaw == CUT_SHORT:  # the status stands: they were taken
+            self._warnings.warn(
+                "cut short", f"the answer of {self._shown()} broke off after status {answer.status}"
+            )
+        rejected, message = read_partial_success(answer.body)
+        rejected = min(rejected, count)
+        said = f": {self._quote(message)}" if message else ""
+        if rejected:
+            self._warnings.warn(
+                "partial success", f"{self._shown()} rejected {rejected} of {_spans(count)}{said}"
+            )
+        elif said:
+            self._warnings.warn("remark", f"{self._shown()} took the spans with a remark{said}")
+        return ExportOutcome(exported=count - rejected, rejected=rejected)
+
+    def _status(self, answer: Answer) -> str:
+        """Status, what the collector says to it, and what may help."""
+        try:
+            text = f"HTTP {answer.status} {http.HTTPStatus(answer.status).phrase}"
+        except ValueError:
+            text = f"HTTP {answer.status} {self._quote(answer.reason)}"
+        if said := self._quote(read_error_text(answer)):
+            text += f" ({said})"
+        if 300 <= answer.status < 400:
+            target = self._quote(mask_url(answer.headers.get("location") or "nowhere"))
+            text += f": redirects are not followed; it points to {target}"
+        elif hint := _HINTS.get(answer.status):
+            text += f": {hint}"
+        return text + (self._port_hint() if answer.status in _WRONG_SERVICE else "")
+
+    def _quote(self, text: str) -> str:
+        """Text of the other end, made fit for a log."""
+        return printable(self._settings.redact(text))
+
+    def _shown(self) -> str:
+        return self._settings.endpoint.shown
+
+    def _port_hint(self) -> str:
+        if self._settings.endpoint.port != _GRPC_PORT:
+            return ""
+        return f"; port {_GRPC_PORT} is usually for OTLP/gRPC, OTLP/HTTP usually has 4318"
+
+    def _refuse_after_shutdown(self) -> None:
+        text = f"the exporter to {self._shown()} is shut down; spans that still come are lost"
+        self._warnings.warn("shutdown", text, quiet=math.inf)
+
+
+class _Warnings:
+    """Warnings, each kind at most once in a while, with the number of those that were held back."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[int, str], _Kind] = {}
+
+    def warn(self, kind: str, text: str, quiet: float = _QUIET_SECONDS) -> None:
+        """Log `text`, unless a warning of its kind was logged in the last `quiet` seconds."""
+        # By process: a lock that another thread held when this one was forked stays shut for ever.
+        held_back = self._kinds.setdefault((os.getpid(), kind), _Kind()).turn(monotonic(), quiet)
+        if held_back is None:
+            return
+        if held_back:
+            text += f" ({held_back} more like this since the last warning)"
+        logger.warning("%s", text)  # no lock is held: a log handler may end spans, which come back here
+
+
+class _Kind:
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # re-entrant: a signal handler may end spans too
+        self._next = -math.inf
+        self._held_back = 0
+
+    def turn(self, now: float, quiet: float) -> int | None:
+        """The number held back when it is time for a warning, else None."""
+        with self._lock:
+            if now < self._next:
+                self._held_back += 1
+                return None
+            held_back, self._held_back = self._held_back, 0
+            self._next = now + quiet
+            return held_back
+
+
+def explain(error: Exception, settings: Settings, timeout: float) -> tuple[str, str]:
+    """Kind and reason of a failure, in words that tell a user what to look at."""
+    if isinstance(error, TimeoutError):
+        return "timeout", f"timed out after {max(timeout, 0):.3g} s {error}".rstrip()
+    if isinstance(error, ConnectionRefusedError):
+        return "refused", "connection refused (is the collector running and listening there?)"
+    if isinstance(error, socket.gaierror):
+        return (
+            "lookup",
+            f"the host name {printable(settings.endpoint.host)!r} was not found ({error.strerror})",
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        trust = settings.tls.trust if settings.tls else "nothing"
+        return "tls", f"TLS: certificate verify failed ({error.verify_message}); trusted: {trust}"
+    if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        reason = str(error.reason or "unknown error").replace("_", " ").lower()
+        plain = (
+            " (does the endpoint speak http:// rather than https://?)" if "version number" in reason else ""
+        )
+        return "tls", f"TLS failed: {reason}{plain}"
+    if isinstance(error, ConnectionAbortedError) and error.errno is None:
+        return "cut off", str(error)  # not by the network: the transport's own words
+    if isinstance(error, (ConnectionError, ssl.SSLError)):
+        mutual = ", and does it want a client certificate" if settings.tls else ""
+        return "closed", f"the connection was closed without an answer (is it an OTLP/HTTP port{mutual}?)"
+    if isinstance(error, TooLarge):
+        return "oversized-head", "the head of the answer is too large"
+    if isinstance(error, http.client.HTTPException):
+        return (
+            "not-http",
+            "the answer is not HTTP/1.1 (is it an OTLP/HTTP port, and http:// or https:// right?)",
+        )
+    if isinstance(error, OSError):
+        text = os.strerror(error.errno) if error.errno else type(error).__name__
+        return f"os-{error.errno}", f"{text[:1].lower()}{text[1:]}"
+    return "internal", f"unexpected {type(error).__name__}"
+
+
+def _spans(count: int) -> str:
+    return "1 span" if count == 1 else f"{count} spans"
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("otlpfast")
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree
+        return "0+unknown"
