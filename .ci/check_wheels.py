@@ -1,0 +1,67 @@
+"""check_wheels.py DIRECTORY: what has to be in its sdist, compiled and pure wheel, and what must not be."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+IN_WHEEL = r"otlpfast/[\w/]+\.pyi?|otlpfast/py\.typed|otlpfast-[\w.]+\.dist-info/[\w./]+"
+EXTENSION = r"otlpfast/_core\.[\w.-]+\.(so|pyd)"
+NEEDED_IN_WHEEL = {"otlpfast/__init__.py", "otlpfast/_pure.py", "otlpfast/_core.pyi", "otlpfast/py.typed"}
+NEEDED_IN_SDIST = {
+    "pyproject.toml",
+    "setup.py",
+    "LICENSE",
+    "README.md",
+    "src/otlpfast/_core.pyx",
+    "src/otlpfast/_core.pyi",
+}
+
+
+def wheel_faults(names: set[str], *, compiled: bool) -> list[str]:
+    """One line for each fault of a wheel that has these files."""
+    extensions = {name for name in names if re.fullmatch(EXTENSION, name)}
+    faults = [f"missing: {name}" for name in NEEDED_IN_WHEEL - names]
+    faults += [f"not expected: {name}" for name in names - extensions if not re.fullmatch(IN_WHEEL, name)]
+    if len(extensions) != compiled:
+        faults.append(f"compiled core: {sorted(extensions) or 'none'}")
+    return faults
+
+
+def sdist_faults(names: set[str]) -> list[str]:
+    """One line for each fault of an sdist that has these files (named without its top directory)."""
+    faults = [f"missing: {name}" for name in NEEDED_IN_SDIST - names]
+    for folder, kind in [("src/otlpfast/_core/", ".pxi"), ("src/otlpfast/_core/", ".pxd"), ("tests/", ".py")]:
+        if not any(name.startswith(folder) and name.endswith(kind) for name in names):
+            faults.append(f"missing: {folder}*{kind}")
+    return faults + [f"generated: {name}" for name in names if re.search(r"\.(c|so|pyd|pyc)$", name)]
+
+
+def main(directory: Path) -> int:
+    """0 if there is one sdist, one compiled and one pure wheel, and each has what it should."""
+    pure = list(directory.glob("*-py3-none-any.whl"))
+    compiled = [path for path in directory.glob("*.whl") if path not in pure]
+    sdists = list(directory.glob("*.tar.gz"))
+    if not len(pure) == len(compiled) == len(sdists) == 1:
+        found = ", ".join(sorted(path.name for path in directory.iterdir()))
+        print(f"expected one sdist, one compiled and one pure wheel: {found}")
+        return 1
+    faults: dict[Path, list[str]] = {}
+    for wheel in [*compiled, *pure]:
+        with zipfile.ZipFile(wheel) as archive:
+            faults[wheel] = wheel_faults(set(archive.namelist()), compiled=wheel in compiled)
+    with tarfile.open(sdists[0]) as archive:
+        faults[sdists[0]] = sdist_faults(
+            {m.name.partition("/")[2] for m in archive.getmembers() if m.isfile()}
+        )
+    for path, found in faults.items():
+        print(f"{path.name}: {path.stat().st_size:,} bytes, {'as it should be' if not found else 'FAULTS'}")
+        print("".join(f"  {fault}\n" for fault in sorted(found)), end="")
+    return int(any(faults.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

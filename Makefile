@@ -1,0 +1,97 @@
+# Every target works on a fresh clone with python3 (3.10 or newer), a C compiler and a package index: what it
+# needs is put into a virtual environment, and put there again when a file that it depends on changes.
+#
+#   PYTHON=python3.12 VENV=.venv312 make test     another interpreter
+#   make test ARGS="-k encode"                    arguments for pytest
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+NATIVE := $(wildcard src/otlpfast/*.pyx src/otlpfast/*/*.pyx src/otlpfast/*/*.pxd src/otlpfast/*/*.pxi)
+BUILT := $(VENV)/.built
+SANITIZED := build/sanitize/.built
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test bench lint format wheel sanitize clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(BUILT) $(VENV)/.group-demo ## a web service traced by the stock pipeline, then by otlpfast, side by side
+	@$(BIN)/otlpfast demo $(ARGS)
+
+test: $(BUILT) $(VENV)/.group-test ## the test suite, on the compiled and on the pure implementation
+	$(call suite,c)
+	$(call suite,py)
+
+bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK
+	@$(BIN)/python -m pytest bench $(ARGS)
+
+lint: $(BUILT) $(VENV)/.group-lint ## ruff, cython-lint, mypy --strict, stubtest
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint src # calls pycodestyle by name
+	$(BIN)/python -m mypy
+	$(BIN)/python -m mypy.stubtest otlpfast._core
+
+format: $(VENV)/.group-lint ## rewrite the Python sources as ruff would have them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(VENV)/.group-wheel ## sdist and wheel (built from that sdist) in dist/
+	OTLPFAST_BUILD=$${OTLPFAST_BUILD:-require} $(BIN)/python -m build --outdir dist .
+
+sanitize: $(SANITIZED) $(VENV)/.group-test ## the test suite on the compiled core under ASAN and UBSAN
+	@$(UNDER_SANITIZERS) $(BIN)/python -c 'from otlpfast import _core as core; \
+	    print("otlpfast", core.__file__, flush=True); assert "/sanitize/" in core.__file__'
+	@$(UNDER_SANITIZERS) $(BIN)/python -m pytest $(ARGS)
+
+clean: ## everything that was built or installed here
+	rm -rf build dist $(VENV) src/*.egg-info src/otlpfast/*.so src/otlpfast/*.pyd
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(call suite,IMPLEMENTATION): pytest, after a look whether that implementation is the one that gets loaded
+define suite
+	@OTLPFAST_IMPL=$(1) $(BIN)/python -c 'import otlpfast as o; \
+	    print("otlpfast", o.__version__, o.IMPLEMENTATION, flush=True); assert o.IMPLEMENTATION == "$(1)"'
+	@OTLPFAST_IMPL=$(1) $(BIN)/python -m pytest $(ARGS)
+endef
+
+# The interpreter is not instrumented: the sanitizers come in through LD_PRELOAD, and its own memory pools are
+# switched off so that AddressSanitizer sees each object. No leak check: an interpreter frees little at exit.
+define UNDER_SANITIZERS
+LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+    PYTHONMALLOC=malloc PYTHONPATH=build/sanitize/lib OTLPFAST_IMPL=c OTLPFAST_SANITIZE=1
+endef
+
+$(VENV)/.pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "otlpfast needs Python 3.10 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	    { echo "No virtual environment: on Debian and Ubuntu, apt install python3-venv (and python3-dev)"; exit 1; }
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.group-%: pyproject.toml | $(VENV)/.pip
+	@echo "installing the dependency group '$*' into $(VENV)"
+	@$(PIP) install --group $*
+	@touch $@
+
+# No build isolation: compiling again after a change then costs no environment of its own.
+$(BUILT): setup.py pyproject.toml $(NATIVE) | $(VENV)/.group-build
+	@echo "compiling otlpfast into $(VENV)"
+	@OTLPFAST_BUILD=require $(PIP) install --no-build-isolation --editable .
+	@touch $@
+
+$(SANITIZED): $(BUILT) $(wildcard src/otlpfast/*.py src/otlpfast/*/*.py src/otlpfast/*/*/*.py)
+	@echo "compiling otlpfast with sanitizers into build/sanitize"
+	@rm -rf build/sanitize
+	@CC=gcc OTLPFAST_BUILD=require OTLPFAST_SANITIZE=1 $(BIN)/python setup.py --quiet build \
+	    --build-base build/sanitize --build-lib build/sanitize/lib
+	@touch $@
