@@ -1,0 +1,67 @@
+"""The ``otlpfast`` command. Each subcommand is a module here with ``add_parser(subcommands)``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import sys
+from collections.abc import Sequence
+
+COMMANDS = ("demo",)
+
+_EPILOG = """\
+first minute:
+  otlpfast demo                                     stock and otlpfast side by side, on a real web service
+  otlpfast demo --collector http://localhost:4318   the same, sent to your collector
+
+in your program, the processor and the exporter are swapped, and nothing else:
+  from otlpfast import BatchSpanProcessor, OTLPSpanExporter
+  provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+
+environment:
+  OTLPFAST_IMPL=auto|c|py            the compiled implementation, the plain-Python one, or either (auto)
+  OTEL_EXPORTER_OTLP_*, OTEL_BSP_*   as in the OpenTelemetry specification
+"""
+
+
+class _Version(argparse.Action):
+    """Prints the version, and which implementation runs."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import otlpfast
+
+        print(f"otlpfast {otlpfast.__version__} ({otlpfast.IMPLEMENTATION})")
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="otlpfast",
+        description="The OpenTelemetry span pipeline for Python, fast: tools to try it and to look into it.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="print the version and the implementation, and exit"
+    )
+    subcommands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        importlib.import_module(f"otlpfast.cli.{name}").add_parser(subcommands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit status: 0 success, 1 failure, 130 Ctrl-C.
+
+    Wrong usage raises SystemExit(2), ``--help`` and ``--version`` SystemExit(0), as argparse does.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # A terminal without "µ" is no reason to fail.
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    return status

@@ -1,0 +1,200 @@
+"""What the demo prints on standard output."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from otlpfast.cli.demo.figures import Estimate, Result, Row
+
+Figure = Estimate | float | int | None
+_OFFICIAL = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column: two lines of heading, the figure, its decimals, and whether the last line compares it."""
+
+    heading: tuple[str, str]
+    figure: Callable[[Row, Row], Figure]
+    decimals: int = 0
+    compared: bool = False
+
+    def cell(self, row: Row, baseline: Row) -> str:
+        figure = self.figure(row, baseline)
+        if figure is None:
+            return "-"
+        if not isinstance(figure, Estimate):
+            return f"{figure:,.{self.decimals}f}"
+        error = "" if figure.error is None else f" ±{figure.error:.{self.decimals}f}"
+        return f"{figure.value:,.{self.decimals}f}{error}"
+
+
+_COLUMNS = [
+    _Column(("spans", "made"), lambda row, _: row.made),
+    _Column(("spans", "received"), lambda row, _: row.received),
+    _Column(("spans", "dropped"), lambda row, _: row.dropped),
+    _Column(("CPU µs a span", "whole process"), lambda row, _: row.process, 1, True),
+    _Column(("CPU µs a span", "pipeline"), lambda row, baseline: _pipeline(row, baseline), 1, True),
+    _Column(("encode", "µs a span"), lambda row, _: row.encode_microseconds, 2, True),
+    _Column(("bytes on", "the wire"), lambda row, _: row.wire_bytes, 0, True),
+    _Column(("peak memory", "MB"), lambda row, _: row.peak_bytes and row.peak_bytes / 1e6, 1, True),
+]
+
+
+def _pipeline(row: Row, baseline: Row) -> Estimate | None:
+    return None if row is baseline else row.beyond(baseline)
+
+
+def times_cheaper(stock: Figure, fast: Figure) -> tuple[float, bool] | None:
+    """How many times cheaper the second is, and whether that is exact or all that can be said for certain.
+
+    A cost within two standard errors of nothing gives no ratio, only a bound.
+    """
+    exact = True
+    if isinstance(stock, Estimate) and isinstance(fast, Estimate):
+        least, most = (2 * (figure.error or 0.0) for figure in (stock, fast))
+        exact = fast.value > most and stock.value > least
+        stock, fast = (stock.value, fast.value) if exact else (stock.value - least, fast.value + most)
+    if not isinstance(stock, int | float) or not isinstance(fast, int | float) or stock <= 0 or fast <= 0:
+        return None
+    return stock / fast, exact
+
+
+def _ratio(column: _Column, result: Result) -> str:
+    found = _compared(column, result)
+    if not column.compared or found is None:
+        return "-" if column.compared else ""
+    times, exact = found
+    return f"{'' if exact else '> '}{times:.{0 if times >= 10 else 1 if times >= 2 else 2}f}×"
+
+
+def _compared(column: _Column, result: Result) -> tuple[float, bool] | None:
+    return times_cheaper(*(column.figure(row, result.baseline) for row in (result.stock, result.otlpfast)))
+
+
+def as_table(result: Result) -> str:
+    """The table, the verdict on the payloads, and the conditions, as text."""
+    lines = [
+        ["", *(_top(place) for place in range(len(_COLUMNS)))],
+        ["pipeline", *(column.heading[1] for column in _COLUMNS)],
+        *(
+            [row.pipeline.title, *(column.cell(row, result.baseline) for column in _COLUMNS)]
+            for row in result.rows
+        ),
+        ["cheaper by", *(_ratio(column, result) for column in _COLUMNS)],
+    ]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    table = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
+    rule = "-" * max(map(len, table))
+    table[2:2] = table[-1:-1] = [rule]
+    return "\n".join([*table, "", *_verdict(result), *_conditions(result)])
+
+
+def _top(place: int) -> str:
+    """The first line of a heading, once for neighbours that share it."""
+    heading = _COLUMNS[place].heading[0]
+    return "" if place and heading == _COLUMNS[place - 1].heading[0] else heading
+
+
+def _aligned(line: list[str], widths: list[int]) -> list[str]:
+    return [
+        line[0].ljust(widths[0]),
+        *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+    ]
+
+
+def _verdict(result: Result) -> list[str]:
+    encoded = f"{result.sample:,} real spans as encoded"
+    if not result.equal:
+        lines = ["payloads equal: no"]
+    elif result.traces is None:
+        lines = [f"payloads equal: yes ({encoded}; a collector doesn't say what it received)"]
+    else:
+        lines = [f"payloads equal: yes ({result.otlpfast.made:,} spans as received; {encoded})"]
+    for what, difference in (("received", result.difference), ("encoded", result.encoder_difference)):
+        if difference:
+            lines.append(f"  {what}, stock against otlpfast: {difference}")
+    for row in result.rows:
+        lost = row.made - row.accepted if row.received is None and row.accepted is not None else row.dropped
+        if lost:
+            lines.append(f"not delivered: {lost:,} of {row.made:,} spans of {row.pipeline.title}")
+    return lines
+
+
+def _conditions(result: Result) -> list[str]:
+    found = conditions(result)
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    sink = result.collector or "a sink in another process"
+    load = f"{result.requests:,} HTTP requests to each, {result.turns} turns with a flush"
+    return [
+        f"{versions}, {found['python']}, {found['system']}, {found['cpus']} CPUs.",
+        f"{load}, default settings, to {sink}.",
+        "CPU: median of the turns ± its standard error; pipeline: beyond the same turn without export.",
+    ]
+
+
+def conditions(result: Result) -> dict[str, Any]:
+    """What ran, and where: ``versions`` by name, ``python``, ``system``, and the ``cpus`` to be used."""
+    versions = {name: importlib.metadata.version(name) for name in _OFFICIAL}
+    return {
+        "versions": {"otlpfast": f"{result.version} ({result.implementation})", **versions},
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def as_json(result: Result) -> str:
+    """All figures as a JSON object; null for what is unknown."""
+    return json.dumps(
+        {
+            "good": result.good,
+            "payloads_equal": result.equal,
+            "received_difference": result.difference,
+            "encoded_difference": result.encoder_difference,
+            "spans_compared_as_encoded": result.sample,
+            "requests": result.requests,
+            "turns": result.turns,
+            "collector": result.collector,
+            "runs": [_run_as_json(row, result.baseline) for row in result.rows],
+            "times_cheaper": {
+                " ".join(column.heading): None
+                if found is None
+                else {"times": found[0], "at_least": not found[1]}
+                for column in _COLUMNS
+                if column.compared
+                for found in [_compared(column, result)]
+            },
+            "conditions": conditions(result),
+        },
+        indent=2,
+        ensure_ascii=False,
+    )
+
+
+def _run_as_json(row: Row, baseline: Row) -> dict[str, Any]:
+    pipeline = _pipeline(row, baseline)
+    return {
+        "name": row.pipeline.name,
+        "title": row.pipeline.title,
+        "spans": {
+            "made": row.made,
+            "received": row.received,
+            "dropped": row.dropped,
+            "accepted": row.accepted,
+        },
+        "cpu_microseconds_a_span": {
+            "process": vars(row.process),
+            "pipeline": pipeline and vars(pipeline),
+            "process_by_turn": row.cpu_by_turn,
+        },
+        "encode_microseconds_a_span": row.encode_microseconds,
+        "wire_bytes": row.wire_bytes,
+        "peak_memory_bytes": row.peak_bytes,
+    }
