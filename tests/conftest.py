@@ -1,4 +1,4 @@
-"""Every test runs on one implementation a run: ``OTLPFAST_IMPL=c`` or ``py``, and the run says which it got."""
+"""Every test runs on one implementation a run, ``OTLPFAST_IMPL=c`` or ``py``; the run says which it got."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ WANTED = os.environ.get("OTLPFAST_IMPL", "auto")
 
 
 def pytest_report_header() -> str:
-    return f"otlpfast {otlpfast.__version__}, implementation {otlpfast.IMPLEMENTATION!r} (OTLPFAST_IMPL={WANTED})"
+    loaded = f"implementation {otlpfast.IMPLEMENTATION!r} (OTLPFAST_IMPL={WANTED})"
+    return f"otlpfast {otlpfast.__version__}, {loaded}"
 
 
 def pytest_sessionstart() -> None:

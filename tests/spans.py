@@ -1,4 +1,4 @@
-"""Spans for tests: made by the real SDK, by hand, and by hypothesis; and the official encoder's view of them."""
+"""Spans for tests: of the real SDK, made by hand, and by hypothesis; and what the official encoder gives."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def official(spans: list[ReadableSpan]) -> ExportTraceServiceRequest:
     return request
 
 
-# --- hypothesis: everything the official encoder can encode ------------------------------------------------------------------
+# --- hypothesis: everything the official encoder can encode ---
 
 _text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 _long_text = st.sampled_from(

@@ -167,7 +167,7 @@ class TestValues:
             [[[]]],
             [{}],
         ],
-        ids=repr,
+        ids=lambda value: type(value).__name__,
     )
     def test_kinds_that_the_official_encoder_takes(self, value: Any) -> None:
         spans = [hand_made(attributes={"k": value})]

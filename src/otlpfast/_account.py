@@ -10,8 +10,10 @@ ACCOUNT = ("ended", "exported", "rejected", "spooled", *DROP_REASONS)
 
 
 class Stats(TypedDict):
-    """What ``BatchSpanProcessor.stats()`` gives: ``ended == exported + rejected + sum(dropped.values()) +
-    spooled + queued``."""
+    """What ``BatchSpanProcessor.stats()`` gives.
+
+    ``ended == exported + rejected + sum(dropped.values()) + spooled + queued``.
+    """
 
     ended: int
     exported: int

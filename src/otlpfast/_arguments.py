@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
+import threading
 from typing import Any
 
 from opentelemetry.sdk.environment_variables import (
@@ -27,6 +29,9 @@ DEFAULTS = {
     OTEL_BSP_EXPORT_TIMEOUT: 30000,
 }
 
+LONGEST_WAIT = threading.TIMEOUT_MAX / 2
+"""In seconds; beyond it some system calls overflow."""
+
 
 def _from_environment(variable: str) -> int:
     text = os.environ.get(variable, "").strip()
@@ -37,7 +42,7 @@ def _from_environment(variable: str) -> int:
         number = int(text)
     except ValueError:
         number = 0
-    if number > 0:
+    if 0 < number <= sys.maxsize:
         return number
     _logger.warning(
         "%s=%r is ignored: a positive whole number is allowed; %d is used", variable, text[:100], default
@@ -49,7 +54,7 @@ def _positive(name: str, value: Any, whole: bool) -> Any:
     kind = "a positive whole number" if whole else "a positive number of milliseconds"
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise TypeError(f"{name}={value!r}: {kind} is allowed")
-    if not value > 0 or not math.isfinite(value):
+    if not 0 < value < math.inf or (whole and value > sys.maxsize):
         raise ValueError(f"{name}={value!r}: {kind} is allowed")
     return value
 
@@ -57,7 +62,7 @@ def _positive(name: str, value: Any, whole: bool) -> Any:
 def seconds(name: str, milliseconds: float | None, variable: str) -> float:
     """A time span in seconds: the argument's milliseconds, or the variable's, or the default's."""
     value = _from_environment(variable) if milliseconds is None else milliseconds
-    return float(_positive(name, value, whole=False)) / 1e3
+    return float(min(_positive(name, value, whole=False), LONGEST_WAIT * 1e3)) / 1e3
 
 
 def whole(name: str, value: object) -> int:
@@ -66,10 +71,16 @@ def whole(name: str, value: object) -> int:
 
 
 def check_exporter(exporter: object) -> None:
-    """TypeError for what is no SpanExporter."""
-    if not callable(getattr(exporter, "export", None)):
+    """TypeError for what is no SpanExporter; a class of them is none."""
+    if isinstance(exporter, type) or not callable(getattr(exporter, "export", None)):
         allowed = "an object with the methods of opentelemetry.sdk.trace.export.SpanExporter"
         raise TypeError(f"span_exporter={exporter!r}: {allowed}")
+
+
+def check_meter_provider(meter_provider: object) -> None:
+    """TypeError for what is no MeterProvider and not None."""
+    if meter_provider is not None and not callable(getattr(meter_provider, "get_meter", None)):
+        raise TypeError(f"meter_provider={meter_provider!r}: a MeterProvider or None is allowed")
 
 
 def sizes(max_queue_size: int | None, max_export_batch_size: int | None) -> tuple[int, int]:
@@ -87,7 +98,7 @@ def sizes(max_queue_size: int | None, max_export_batch_size: int | None) -> tupl
         return queue_size, batch_size
     if max_export_batch_size is not None:
         raise ValueError(f"max_export_batch_size={batch_size}: at most max_queue_size, which is {queue_size}")
-    if os.environ.get(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, "").strip():
+    if batch_size != DEFAULTS[OTEL_BSP_MAX_EXPORT_BATCH_SIZE]:
         message = "%s=%d is ignored: at most the queue's size is allowed; %d is used"
         _logger.warning(message, OTEL_BSP_MAX_EXPORT_BATCH_SIZE, batch_size, queue_size)
     return queue_size, queue_size

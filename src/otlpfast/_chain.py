@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import Span, SpanProcessor, SynchronousMultiSpanPro
 
 
 class Chain:
-    """Whether a processor's spans can still change after its ``on_end``, because others come after it at their provider.
+    """Whether spans can still change after a processor's ``on_end``, because others come after it.
 
     The SDK calls the processors of a provider in their order and gives each the same attributes; a redacting
     one changes them. Only where nobody comes after, or none but processors of classes that change nothing, is
@@ -19,7 +19,7 @@ class Chain:
         harmless: the very classes of processors (not their subclasses) that change nothing.
     """
 
-    __slots__ = ("_final", "_harmless", "_holder", "_processor", "_seen")
+    __slots__ = ("_final", "_harmless", "_holder", "_processor", "_seen", "_several")
 
     def __init__(self, processor: SpanProcessor, harmless: tuple[type[SpanProcessor], ...]) -> None:
         self._processor = processor
@@ -27,16 +27,24 @@ class Chain:
         self._holder: Any = None
         self._seen: Any = None
         self._final = False
+        self._several = False
 
     def learn(self, span: Span) -> None:
         """Notes who calls the processors of this span's provider."""
-        holder = getattr(span, "_span_processor", None)
+        try:
+            holder = getattr(span, "_span_processor", None)
+        except Exception:
+            holder = None
         if holder is not self._holder:
+            # Which provider a span that ends belongs to is not seen in it: with several, none is final.
+            self._several = self._holder is not None
             self._holder, self._seen = holder, None
 
     def is_final(self) -> bool:
         """True where nothing after this processor can change the span. An unknown chain is not final."""
         holder = self._holder
+        if self._several:
+            return False
         if holder is self._processor:
             return True
         processors = getattr(holder, "_span_processors", None)

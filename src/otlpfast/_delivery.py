@@ -22,8 +22,7 @@ class BatchExporter(Protocol):
     """The seam for exporters that take encoded batches."""
 
     def export_batch(self, batch: SpanBatch, timeout: float | None = None) -> ExportOutcome:
-        """Sends a batch within ``timeout`` seconds (None: the exporter's own) and says what became of its
-        spans."""
+        """Sends a batch within ``timeout`` seconds (None: the exporter's own); what became of its spans."""
 
 
 class Delivery:
@@ -45,8 +44,10 @@ class Delivery:
         """Whether the exporter wants encoded batches rather than spans."""
         return callable(self._export_batch)
 
-    def deliver(self, taken: BatchBuilder | Sequence[ReadableSpan], count: int, timeout: float | None) -> int:
-        """Exports ``count`` spans, encoded or as they are; returns how many were not delivered.
+    def deliver(
+        self, taken: BatchBuilder | Sequence[ReadableSpan], count: int, timeout: float | None
+    ) -> None:
+        """Exports ``count`` spans, encoded or as they are, and accounts for them.
 
         What the exporter raises is logged, not raised; only what is no Exception goes on to the caller, after
         it was accounted for.
@@ -71,14 +72,19 @@ class Delivery:
             self.counters.add("rejected", outcome.rejected)
             self.counters.add("encode_error", unencodable)
             self.counters.add("export_failed", count - outcome.exported - outcome.rejected - unencodable)
-        return count - outcome.exported
 
     def _send(self, builder: BatchBuilder, timeout: float | None) -> ExportOutcome:
         batch = SpanBatch(builder.finish())
+        count = batch.count
         try:
-            return self._export_batch(batch, timeout) if batch.count else ExportOutcome()  # type: ignore[misc]
+            outcome = self._export_batch(batch, timeout) if count else ExportOutcome()  # type: ignore[misc]
         finally:
             batch.release()
+        if _is_sound(outcome, count):
+            return outcome
+        name = type(self.exporter).__name__
+        self.log.warning("nonsense", "the exporter %s answered %d spans with %r", name, count, outcome)
+        return ExportOutcome(failed=count)
 
     def shutdown(self, deadline: float) -> None:
         """Shuts the exporter down, telling it how long it has if it wants to know."""
@@ -90,7 +96,14 @@ class Delivery:
                 shutdown()
         except Exception as error:
             name = type(self.exporter).__name__
-            _logger.warning("the exporter %s raised %s in shutdown(): %s", name, type(error).__name__, error)
+            text = "the exporter %s raised %s in shutdown(): %s"
+            self.log.warning("shutdown raised", text, name, type(error).__name__, error)
+
+
+def _is_sound(outcome: ExportOutcome, count: int) -> bool:
+    if not isinstance(outcome, ExportOutcome) or min(outcome.exported, outcome.rejected) < 0:
+        return False
+    return outcome.exported + outcome.rejected <= count
 
 
 def _encode(spans: Sequence[ReadableSpan]) -> BatchBuilder:

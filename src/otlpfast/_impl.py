@@ -22,9 +22,8 @@ def _has_core() -> bool:
 
 def _choose(wanted: str) -> str:
     if wanted not in ("auto", "c", "py"):
-        raise ValueError(
-            f"OTLPFAST_IMPL={wanted!r}: one of auto (compiled where it was built), c (compiled), py (plain Python)"
-        )
+        allowed = "auto (compiled where it was built), c (compiled), py (plain Python)"
+        raise ValueError(f"OTLPFAST_IMPL={wanted!r}: one of {allowed}")
     if wanted == "py":
         return "_pure"
     if _has_core():

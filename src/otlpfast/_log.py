@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
+
+_here = threading.local()
+
+
+def log_aside(threads: list[threading.Thread]) -> None:
+    """From now on, what the present thread has to log is logged by threads of their own, which the list gets.
+
+    An export thread must not wait for the lock of a log handler: whoever holds it may be in a flush, waiting
+    for the export thread.
+    """
+    _here.threads = threads
+
+
+def warn(logger: logging.Logger, message: str, *args: object) -> None:
+    """Logs a warning; never raises."""
+    threads: list[threading.Thread] | None = getattr(_here, "threads", None)
+    if threads is not None:
+        thread = threading.Thread(
+            target=_warn, args=(logger, message, args), name="otlpfast-log", daemon=True
+        )
+        with contextlib.suppress(RuntimeError):  # the interpreter is on its way out
+            thread.start()
+            threads[:] = [*filter(threading.Thread.is_alive, threads), thread]
+            return
+    _warn(logger, message, args)
+
+
+def _warn(logger: logging.Logger, message: str, args: tuple[object, ...]) -> None:
+    # A handler that raises is its own trouble, not that of whoever ends a span.
+    with contextlib.suppress(Exception):
+        logger.warning(message, *args)
 
 
 class RateLimitedLog:
@@ -35,4 +67,4 @@ class RateLimitedLog:
             self._kinds[kind] = (now + self._interval, 0)
         if held_back:
             message += f" (and {held_back} times more since the last message)"
-        self._logger.warning(message, *args)
+        warn(self._logger, message, *args)

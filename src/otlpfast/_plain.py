@@ -8,6 +8,7 @@ whatever it raises stays here.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -36,10 +37,18 @@ _NATIVE_PREFIX = ("@", "=", "<") if memoryview(b"\1\0").cast("H")[0] == 1 else (
 
 
 def numeric_code(view: memoryview) -> str | None:
-    """The one-letter code of a view whose elements are numbers in this machine's byte order, otherwise
-    None."""
+    """The one-letter code of a view whose elements are numbers in this machine's byte order, or None."""
     code = view.format[1:] if view.format[:1] in _NATIVE_PREFIX else view.format
     return code if code in _NUMERIC_FORMATS and view.itemsize <= 8 else None
+
+
+def view_items(view: memoryview) -> list[Any]:
+    """The numbers in a view of which ``numeric_code()`` says that it has some."""
+    code = numeric_code(view)
+    if code == "e" or view.format[0] in "=<>":
+        # tolist() knows native formats alone; the same bytes under the machine's own letter mean the same.
+        return [item for (item,) in struct.iter_unpack(f"={code}", view.tobytes())]
+    return view.tolist()
 
 
 class _Budget:
@@ -80,8 +89,7 @@ def _plain_int(value: int) -> int | str:
 
 
 def _buffer_value(value: object, depth: int, budget: _Budget) -> Any:
-    """The value of an object with the buffer protocol: a view (1-D numbers), a number (0-D), nested lists
-    (more dimensions)."""
+    """The value of an object with a buffer: a view (1-D numbers), a number (0-D), nested lists (n-D)."""
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     if kind and kind not in "biuf":
         raise TypeError("not numbers")
@@ -136,16 +144,40 @@ def _plain(value: Any, depth: int, parents: tuple[int, ...], budget: _Budget) ->
 
 
 def plain_value(value: object) -> Any:
-    """An attribute value made of None, bool, int (64 bits), float, str, bytes, tuple, dict and memoryview (1-D numbers) alone.
+    """An attribute value as None, bool, int (64 bits), float, str, bytes, tuple, dict and memoryview alone.
 
-    Never raises. The copy shares nothing that can change, save the memory behind a buffer.
+    A memoryview in it is of one-dimensional numbers. Never raises. The copy shares nothing that can change,
+    save the memory behind a buffer.
     """
     return _plain(value, 0, (), _Budget())
 
 
+def _without_views(value: Any) -> Any:
+    if isinstance(value, memoryview):
+        return tuple(_plain_int(item) if isinstance(item, int) else item for item in view_items(value))
+    if isinstance(value, tuple):
+        return tuple(_without_views(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _without_views(item) for key, item in value.items()}
+    return value
+
+
+def frozen_value(value: object) -> Any:
+    """A plain value that shares nothing with what it was made of: where that has views, this has tuples."""
+    return _without_views(plain_value(value))
+
+
+def frozen_attributes(attributes: object) -> dict[str, Any] | None:
+    """Attributes as a dict of frozen values, None for None; TypeError for what is no mapping."""
+    if attributes is None:
+        return None
+    if not isinstance(attributes, Mapping):
+        raise TypeError(f"attributes={attributes!r}: a mapping or None is allowed")
+    return {key: _without_views(value) for key, value in plain_attributes(attributes).items()}
+
+
 def plain_time(value: object) -> int:
-    """Nanoseconds since the epoch within uint64: None is 0, a float is cut, what is out of range becomes the
-    nearest."""
+    """Nanoseconds since the epoch: None is 0, a float is cut, what is no uint64 becomes the nearest."""
     try:
         number = int(value)  # type: ignore[call-overload]
     except Exception:
@@ -229,13 +261,13 @@ def _plain_link(link: Any, budget: _Budget) -> Link:
     return Link(_plain_context(link.context), _bounded(link.attributes, dropped, 1, budget))
 
 
-def _list(items: Any, dropped: object, make: Any, budget: _Budget) -> BoundedList:
+def _list(items: Any, dropped: object, make: Any, budget: _Budget) -> BoundedList[Any]:
     """Every item that can be made plain; one that can't is counted with the dropped."""
-    made = BoundedList(None)
+    made: BoundedList[Any] = BoundedList(None)
     made.dropped = _plain_count(dropped)
     for item in budget.take(items or ()):
         try:
-            made._dq.append(make(item, budget))
+            made._dq.append(make(item, budget))  # type: ignore[attr-defined]
         except Exception:
             made.dropped += 1
     return made
@@ -249,10 +281,10 @@ def _read(span: object, name: str, default: Any = None) -> Any:
 
 
 def plain_span(span: Any) -> ReadableSpan | None:
-    """A ReadableSpan of the stock class with plain values alone, or None where there is no context with valid ids.
+    """A ReadableSpan of the stock class with plain values alone.
 
-    Never raises. Reads the public properties, so that a subclass which overrides them is seen as it wants to
-    be seen.
+    None where there is no context with valid ids. Never raises. Reads the public properties, so that a
+    subclass which overrides them is seen as it wants to be seen.
     """
     budget = _Budget()
     try:

@@ -1,4 +1,4 @@
-"""The plain-Python core: the same names, bytes and errors as ``_core``, for platforms without the compiled build.
+"""The plain-Python core, for platforms without the compiled one: the same names, bytes and errors.
 
 Clear rather than clever: every span goes through ``plain_span`` and is then written out field by field.
 """
@@ -10,6 +10,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import index
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,7 +18,16 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, StatusCode
 
 from ._account import ACCOUNT
-from ._plain import INT64_MAX, numeric_code, plain_attributes, plain_span, plain_text, plain_value
+from ._checks import MAX_CAPACITY, MAX_FIELD, MAX_IDLE, counter_names, stripe_count, whole_number
+from ._plain import (
+    INT64_MAX,
+    frozen_attributes,
+    frozen_value,
+    plain_attributes,
+    plain_span,
+    plain_text,
+    view_items,
+)
 from ._request import Group, request_parts, varint
 from ._scopes import ScopeEntry, ScopeTable
 
@@ -26,20 +36,19 @@ IMPLEMENTATION = "py"
 READY, DROPPED, FORKED = 1, 2, 4
 
 
-# --- counters ---------------------------------------------------------------------------------------------------------------
+# --- counters
 
 
 class PaddedCounters:
-    """Named 64-bit counters; ``_core``'s layout, with a lock in place of atomic adds. See ``_core.PaddedCounters``."""
+    """Named 64-bit counters; ``_core``'s layout, with a lock in place of atomic adds.
+
+    See ``_core.PaddedCounters``.
+    """
 
     def __init__(self, names: Iterable[str], stripes: int = 8, padded: bool = True) -> None:
-        self.names = tuple(names)
+        self.names = counter_names(names)
         self._index = {name: i for i, name in enumerate(self.names)}
-        if not self.names or len(self._index) != len(self.names):
-            raise ValueError(f"names={self.names!r}: at least one name, no two alike")
-        if not 1 <= stripes <= 1024 or stripes & (stripes - 1):
-            raise ValueError(f"stripes={stripes!r}: a power of two from 1 to 1024")
-        self.stripes = stripes
+        self.stripes = stripe_count(stripes)
         self._words = 8 if padded else 1
         # Re-entrant, because a signal handler may count while its thread is counting.
         self._lock = threading.RLock()
@@ -52,10 +61,13 @@ class PaddedCounters:
         return (stripe * len(self.names) + self._index[name]) * self._words
 
     def add(self, name: str, n: int = 1) -> None:
-        """Adds ``n`` to the counter; KeyError where there is none of that name."""
+        """Adds ``n``, an int of 64 bits, to the counter; KeyError where there is none of that name."""
         cell = self._cell((threading.get_ident() >> 12) & (self.stripes - 1), name)
+        n = index(n)
+        if not -(2**63) <= n < 2**63:
+            raise OverflowError(f"{n} takes more than 64 bits")
         with self._lock:
-            self._cells[cell] += n
+            self._cells[cell] += n  # without a call in it, which a signal handler could come between
 
     def get(self, name: str) -> int:
         """The counter's total over all stripes; KeyError where there is none of that name."""
@@ -71,40 +83,45 @@ class PaddedCounters:
             self._cells[:] = memoryview(bytes(len(self._memory))).cast("q")
 
     def spin(self, name: str, times: int, stripe: int = 0) -> None:
-        """Adds 1 to one stripe's counter ``times`` times. Raises KeyError for an unknown name, ValueError for a stripe out of range."""
-        if not 0 <= stripe < self.stripes:
-            raise ValueError(f"stripe={stripe!r}: from 0 to {self.stripes - 1}")
-        cell = self._cell(stripe, name)
-        for _ in range(times):
+        """Adds 1 to one stripe's counter ``times`` times.
+
+        Raises KeyError for an unknown name, ValueError for a stripe out of range.
+        """
+        cell = self._cell(whole_number("stripe", stripe, 0, self.stripes - 1), name)
+        for _ in range(index(times)):
             with self._lock:
                 self._cells[cell] += 1
 
     def view(self) -> memoryview:
-        """All of it without a copy, read-only, int64: ``(stripes, len(names), words)``, the count in word 0."""
+        """All of it without a copy, read-only, int64: ``(stripes, len(names), words)``.
+
+        The count is in word 0.
+        """
         return memoryview(self._memory).cast("q", (self.stripes, len(self.names), self._words)).toreadonly()
 
 
-# --- pools ------------------------------------------------------------------------------------------------------------------
+# --- pools
 
 _T = TypeVar("_T", bound="_Pooled")
 
 
 class _Pool(Generic[_T]):
-    """Keeps the rules and the counts of ``_core``'s pools; what it recycles is Python lists and bytearrays."""
+    """Keeps the rules and the counts of ``_core``'s pools; what it recycles is capacities, not memory."""
 
     _kind: type[_T]
 
     def __init__(self, initial_capacity: int, max_size: int) -> None:
-        if not 1 <= initial_capacity <= 1 << 30:
-            raise ValueError(f"initial_capacity={initial_capacity!r}: from 1 to {1 << 30}")
-        if max_size < 0:
-            raise ValueError(f"max_size={max_size!r}: 0 or more")
-        self.initial_capacity = initial_capacity
-        self.max_size = max_size
+        self.initial_capacity = whole_number("initial_capacity", initial_capacity, 1, MAX_CAPACITY)
+        self.max_size = whole_number("max_size", max_size, 0, MAX_IDLE)
         self._idle: deque[int] = deque()
         self.reset()
 
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():
+            self.reset()
+
     def _take(self) -> int:
+        self._after_fork()
         try:
             capacity = self._idle.pop()
         except IndexError:
@@ -114,6 +131,7 @@ class _Pool(Generic[_T]):
         return capacity
 
     def _give(self, capacity: int) -> None:
+        self._after_fork()
         if capacity > 4 * self.initial_capacity:
             self.oversized += 1
         elif capacity < self.initial_capacity or len(self._idle) >= self.max_size:
@@ -129,7 +147,11 @@ class _Pool(Generic[_T]):
         return made
 
     def stats(self) -> dict[str, int]:
-        """Counts since the start or the last ``reset()``: hits, misses, recycled, oversized, discarded; and idle blocks now."""
+        """Counts since the start or the last ``reset()``, and how many blocks are idle now.
+
+        Hits, misses, recycled, oversized (grew past 4 times the initial capacity), discarded (pool was full).
+        """
+        self._after_fork()
         return {
             "hits": self.hits,
             "misses": self.misses,
@@ -140,7 +162,8 @@ class _Pool(Generic[_T]):
         }
 
     def reset(self) -> None:
-        """Frees the idle blocks and sets the counts to zero, as a forked child does."""
+        """Frees the idle blocks and sets the counts to zero, as a forked child does by itself."""
+        self._pid = os.getpid()
         self._idle.clear()
         self.hits = self.misses = self.recycled = self.oversized = self.discarded = 0
 
@@ -180,11 +203,19 @@ class _Pooled:
 
 
 class _Rows(_Pooled):
-    _rows: list[Any]
+    _rows: list[Any] = []  # noqa: RUF012 (of one that no pool has made: it takes no rows)
 
     def _start(self, pool: _Pool[Any]) -> None:
         super()._start(pool)
         self._rows = []
+
+    def _give_back(self) -> None:
+        # As in _core: the values' finalisers find the array released and its memory not yet with the pool.
+        pool, self._pool = self._pool, None
+        capacity, self._capacity = self._capacity, 0
+        self._rows = []
+        if pool is not None:
+            pool._give(capacity)
 
     def _append(self, row: tuple[Any, ...]) -> None:
         self._check_open()
@@ -192,8 +223,10 @@ class _Rows(_Pooled):
         self._grow_to(len(self._rows))
 
     def release(self) -> None:
-        """Gives the memory back to the pool; anything but ``release()`` and ``len()`` raises ValueError afterwards."""
-        self._rows = []
+        """Gives the memory back to the pool.
+
+        Anything but ``release()``, ``len()`` and ``capacity`` raises ValueError afterwards.
+        """
         self._give_back()
 
     def items(self) -> list[Any]:
@@ -221,10 +254,13 @@ class AttributeArray(_Rows):
     """Attributes in pooled memory, in the order they were added. Made by ``AttributePool.acquire()``."""
 
     def append(self, key: str, value: object) -> None:
-        """Adds an attribute; the value is copied as ``SpanWrapper`` says. TypeError for a key that is not a str."""
+        """Adds an attribute; the value is copied as ``SpanWrapper`` says.
+
+        TypeError for a key that is not a str.
+        """
         if not isinstance(key, str):
             raise TypeError(f"key={key!r}: a str")
-        self._append((key, plain_value(value)))
+        self._append((key, frozen_value(value)))
 
 
 class EventArray(_Rows):
@@ -233,12 +269,18 @@ class EventArray(_Rows):
     def append(
         self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None
     ) -> None:
-        """Adds an event: its name, a mapping of attributes or None, nanoseconds since the epoch or None."""
-        self._append((name, None if attributes is None else plain_value(attributes), timestamp))
+        """Adds an event: its name, a mapping of attributes or None, nanoseconds since the epoch or None.
+
+        All are copied as ``SpanWrapper`` says. TypeError where the attributes are no mapping.
+        """
+        self._append((plain_text(name), frozen_attributes(attributes), timestamp))
 
 
 class SpanBuffer(_Pooled):
-    """Encoded spans. While a view of it is alive, writing, growing or clearing raises BufferError. Made by ``BufferPool.acquire()``."""
+    """Encoded spans. While a view of it is alive, writing, growing or clearing raises BufferError.
+
+    Made by ``BufferPool.acquire()``.
+    """
 
     _data: bytearray = bytearray()
     count = 0
@@ -253,10 +295,13 @@ class SpanBuffer(_Pooled):
         del self._data[-1]
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
-        """Adds one encoded span, any bytes-like object. BufferError while a view is alive."""
+        """Adds one encoded span, any bytes-like object, contiguous. BufferError while a view is alive."""
+        octets = _octets(data)
         self._check_writable()
-        self._data += data
-        self._grow_to(len(self._data))
+        self._data += octets
+        if len(self._data) > self._capacity:
+            self._capacity = max(self._capacity, 64)  # as the compiled writer grows
+            self._grow_to(len(self._data))
         self.count += 1
 
     def clear(self) -> None:
@@ -309,55 +354,69 @@ class BufferPool(_Pool[SpanBuffer]):
         super().__init__(initial_capacity, max_size)
 
 
-# --- wire format ------------------------------------------------------------------------------------------------------------
+# --- wire format
+
+
+def _octets(data: bytes | bytearray | memoryview) -> bytes:
+    """Any bytes-like object as bytes. TypeError for what is none, BufferError for what is not contiguous."""
+    view = memoryview(data)
+    if not view.c_contiguous:
+        raise BufferError("a contiguous buffer is allowed")
+    return view.tobytes()
+
+
+def _float(number: float) -> float:
+    if isinstance(number, str):
+        raise TypeError("must be real number, not str")
+    return float(number)
 
 
 class WireWriter:
-    """Writes one protobuf message. See ``_core.WireWriter``."""
+    """Writes one protobuf message; a call that raises writes nothing. See ``_core.WireWriter``."""
 
     def __init__(self) -> None:
         self._open = [bytearray()]
-        self._fields: list[int] = []
 
     def _tag(self, field: int, wire_type: int) -> bytearray:
-        if not 1 <= field < 1 << 29:
-            raise ValueError(f"field={field!r}: from 1 to {(1 << 29) - 1}")
-        self._open[-1] += varint(field << 3 | wire_type)
+        self._open[-1] += varint(whole_number("field", field, 1, MAX_FIELD) << 3 | wire_type)
         return self._open[-1]
 
     def write_varint(self, field: int, number: int) -> None:
         """An int of 64 bits, signed (two's complement) or unsigned; OverflowError beyond."""
         if not -(2**63) <= number < 2**64:
             raise OverflowError(f"{number} takes more than 64 bits")
+        data = varint(index(number) & 2**64 - 1)
         out = self._tag(field, 0)
-        out += varint(number & 2**64 - 1)
+        out += data
 
     def write_fixed32(self, field: int, number: int) -> None:
-        """An unsigned int of 32 bits, 4 bytes."""
-        data = number.to_bytes(4, "little")
+        """An unsigned int of 32 bits, 4 bytes; OverflowError beyond."""
+        data = index(number).to_bytes(4, "little")
         out = self._tag(field, 5)
         out += data
 
     def write_fixed64(self, field: int, number: int) -> None:
-        """An unsigned int of 64 bits, 8 bytes."""
-        data = number.to_bytes(8, "little")
+        """An unsigned int of 64 bits, 8 bytes; OverflowError beyond."""
+        data = index(number).to_bytes(8, "little")
         out = self._tag(field, 1)
         out += data
 
     def write_double(self, field: int, number: float) -> None:
         """A float, 8 bytes."""
+        data = struct.pack("<d", _float(number))
         out = self._tag(field, 1)
-        out += struct.pack("<d", number)
+        out += data
 
     def write_bytes(self, field: int, data: bytes | bytearray | memoryview) -> None:
         """Any bytes-like object, contiguous."""
-        view = memoryview(data).cast("B")
+        octets = _octets(data)
         out = self._tag(field, 2)
-        out += varint(view.nbytes)
-        out += view
+        out += varint(len(octets)) + octets
 
     def write_string(self, field: int, text: str) -> None:
         """Text as UTF-8; lone surrogates become U+FFFD."""
+        if not isinstance(text, str):
+            raise TypeError(f"text={text!r}: a str is allowed")
         self.write_bytes(field, utf8(text))
 
     def begin(self, field: int) -> None:
@@ -387,7 +446,7 @@ def utf8(text: str) -> bytes:
         return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text).encode()
 
 
-# --- encoder ----------------------------------------------------------------------------------------------------------------
+# --- encoder
 
 
 def _field(tag: int, body: bytes) -> bytes:
@@ -404,15 +463,6 @@ def _count(tag: int, number: int) -> bytes:
 
 def _time(tag: int, nanoseconds: int) -> bytes:
     return varint(tag) + nanoseconds.to_bytes(8, "little") if nanoseconds else b""
-
-
-def _view_items(view: memoryview) -> list[Any]:
-    code = numeric_code(view)
-    if view.format == "e" or code is None or view.format[0] in "=<>":
-        # tolist() knows native formats alone; the same bytes under the machine's own letter mean the same numbers.
-        raw = view.tobytes()
-        return [item for (item,) in struct.iter_unpack(f"={code}", raw)]
-    return view.tolist()
 
 
 def _any(value: Any) -> bytes:
@@ -433,7 +483,7 @@ def _any(value: Any) -> bytes:
         return _field(0x3A, value)
     if isinstance(value, dict):
         return _field(0x32, _pairs(0x0A, value))
-    items = _view_items(value) if isinstance(value, memoryview) else value
+    items = view_items(value) if isinstance(value, memoryview) else value
     return _field(0x2A, b"".join(_field(0x0A, _any(item)) for item in items))
 
 
@@ -503,13 +553,19 @@ def _entity(body: bytes, attributes: Any, tag: int, dropped: bytes, schema_url: 
 
 
 def encode_resource(resource: Any) -> tuple[bytes, bytes]:
-    """A Resource as the (head, tail) of a ResourceSpans: field 1, and field 3 with the schema URL; None is an empty one."""
+    """A Resource as the (head, tail) of a ResourceSpans: field 1, and field 3 with the schema URL.
+
+    None is an empty one.
+    """
     schema_url = plain_text(getattr(resource, "schema_url", None) or "")
     return _entity(b"", getattr(resource, "attributes", None), 0x0A, b"", schema_url)
 
 
 def encode_scope(scope: Any) -> tuple[bytes, bytes]:
-    """An InstrumentationScope as the (head, tail) of a ScopeSpans: field 1, and field 3 with the schema URL; None is an empty one."""
+    """An InstrumentationScope as the (head, tail) of a ScopeSpans: field 1, and field 3 with the schema URL.
+
+    None is an empty one.
+    """
     schema_url = plain_text(getattr(scope, "schema_url", None) or "")
     name, version = (plain_text(getattr(scope, name, None) or "") for name in ("name", "version"))
     attributes = getattr(scope, "attributes", None)
@@ -517,7 +573,7 @@ def encode_scope(scope: Any) -> tuple[bytes, bytes]:
     return _entity(_string(0x0A, name) + _string(0x12, version), attributes, 0x1A, dropped, schema_url)
 
 
-# --- batches and the queue --------------------------------------------------------------------------------------------------
+# --- batches and the queue
 
 _buffer_pool = BufferPool()
 _scope_table = ScopeTable(encode_resource, encode_scope)
@@ -586,10 +642,11 @@ class SpanQueue:
         return DROPPED
 
     def put(self, span: Any, keep: bool = False) -> int:
-        """Takes an ended span: what became of it as bits: 1 a batch is ready, 2 it was dropped, 4 this process is a new child.
+        """Takes an ended span; what became of it as bits.
 
-        Unsampled spans are passed over. ``keep`` keeps the span itself, for whoever needs it later, and only counts its size.
-        Never raises.
+        1: a batch is ready. 2: it was dropped. 4: this process is a new child. Unsampled spans are passed
+        over. ``keep`` keeps the span itself, for whoever needs it later, and only counts its size. Never
+        raises.
         """
         outcome = FORKED if self.after_fork() else 0
         if not _probably_sampled(span):
@@ -619,9 +676,9 @@ class SpanQueue:
         return outcome | (READY if len(waiting) >= self.batch_size else 0)
 
     def take(self, partial: bool = True) -> tuple[BatchBuilder | list[Any], int, int] | None:
-        """The next batch as (BatchBuilder or list of kept spans, spans, bytes), or None. ``partial`` closes the open ones too.
+        """The next batch as (BatchBuilder or list of kept spans, spans, bytes), or None.
 
-        It counts as in flight until ``done()``.
+        ``partial`` closes the open ones too. It counts as in flight until ``done()``.
         """
         wanted = 1 if partial else self.batch_size
         taken: BatchBuilder | list[Any]
@@ -692,7 +749,8 @@ def encode_spans(spans: Iterable[Any]) -> bytes:
         spans: any iterable of ReadableSpan, or of objects with its properties.
 
     Returns:
-        bytes: grouped by resource and scope. A span without valid ids is left out; no other span ever is, and none raises.
+        bytes: grouped by resource and scope. A span without valid ids is left out; no other span ever is, and
+            none raises.
     """
     batch = BatchBuilder()
     for span in spans:

@@ -21,7 +21,7 @@ def varint(number: int) -> bytes:
 
 
 def request_parts(groups: Sequence[Group]) -> list[bytes | memoryview]:
-    """What, joined, is an ExportTraceServiceRequest: prefixes made here, and the groups' views as they are."""
+    """What, joined, is an ExportTraceServiceRequest: prefixes made here, the groups' views as they are."""
     by_resource: dict[int, tuple[ResourceEntry, list[Group]]] = {}
     for group in groups:
         resource = group[0].resource

@@ -1,7 +1,8 @@
 """Which resource and instrumentation scope a span belongs to, encoded once.
 
-Spans are grouped as the official encoder groups them: by the resource, then by the scope, both compared by equality. Equality
-is dear (the SDK's ``Resource.__hash__`` makes JSON), so what was seen is found again by identity.
+Spans are grouped as the official encoder groups them: by the resource, then by the scope, both by equality.
+    That is
+dear (the SDK's ``Resource.__hash__`` makes JSON), so what was seen is found again by identity.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Encoded = tuple[bytes, bytes]
 
 
 class ResourceEntry:
-    """An encoded resource: ``head`` comes before its scopes in a ResourceSpans, ``tail`` (the schema URL) after them."""
+    """An encoded resource: in a ResourceSpans ``head`` is before the scopes, ``tail`` (schema URL) after."""
 
     __slots__ = ("head", "tail")
 
@@ -25,7 +26,7 @@ class ResourceEntry:
 
 
 class ScopeEntry:
-    """An encoded scope of one resource: ``head`` comes before its spans in a ScopeSpans, ``tail`` (the schema URL) after them."""
+    """An encoded scope of one resource: in a ScopeSpans ``head`` comes before the spans, ``tail`` after."""
 
     __slots__ = ("head", "resource", "tail")
 
@@ -35,9 +36,10 @@ class ScopeEntry:
 
 
 class ScopeTable:
-    """Finds the entry of a (resource, scope) pair, making it the first time. Bounded: past 1,024 pairs it starts anew.
+    """Finds the entry of a (resource, scope) pair, making it the first time.
 
-    Never raises: what can't be hashed or compared is known by identity alone, what can't be encoded is empty.
+    Bounded: past 1,024 pairs it starts anew. Never raises: what can't be hashed or compared is known by
+        identity alone, what can't be encoded is empty.
     """
 
     def __init__(
@@ -86,7 +88,8 @@ def _intern(table: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
     try:
         found = table.get(key)
         if found is None:
-            found = table[key] = make()
+            # What make() runs may have come here for the same key: the first entry made is the one for all.
+            found = table.setdefault(key, make())
     except Exception:
         found = make()
     return found

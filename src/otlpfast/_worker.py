@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import queue
 import threading
 import time
 
+from ._account import DROP_REASONS
 from ._delivery import Delivery
 from ._impl import SpanQueue
+from ._log import RateLimitedLog, log_aside
 
 _logger = logging.getLogger(__name__)
 
+_LOG_PATIENCE = 0.1  # seconds
+
 
 class _Flush:
-    """One caller's wait for the worker."""
+    """One caller's wait for the worker.
 
-    __slots__ = ("deadline", "delivered", "done", "lost")
+    It waits on a bare lock. An Event has a lock in Python: a signal handler that flushes while its thread is
+    about to wait would wait for the worker, and the worker for that lock.
+    """
 
-    def __init__(self, deadline: float, lost: int) -> None:
+    __slots__ = ("_pending", "deadline", "delivered", "told")
+
+    def __init__(self, deadline: float, told: int) -> None:
         self.deadline = deadline
-        self.lost = lost
+        self.told = told
         self.delivered = False
-        self.done = threading.Event()
+        self._pending = threading.Lock()
+        self._pending.acquire()
+
+    def end(self) -> None:
+        """Lets the caller go on; called once."""
+        self._pending.release()
+
+    def wait(self) -> bool:
+        """Waits for the end until the deadline; whether it came."""
+        return self._pending.acquire(timeout=max(self.deadline - time.monotonic(), 0))
 
 
 class Worker:
-    """Exports what waits: full batches at once, the rest every ``delay`` seconds, all of it on ``flush()`` and ``stop()``.
+    """Exports what waits: full batches at once, the rest every ``delay`` seconds, all on ``flush()``.
 
     The thread starts with the first span, so that a process that forks before has no thread to lose.
 
-    Messages come through a SimpleQueue, whose ``put`` may be interrupted by itself: a signal handler, a finaliser or a log handler
-    that ends a span or flushes can't deadlock. None means "a batch is ready".
+    Messages come through a SimpleQueue, whose ``put`` may be interrupted by itself: a signal handler, a
+    finaliser or a log handler that ends a span or flushes can't deadlock. None means "a batch is ready".
 
     Args:
         waiting: where the spans wait.
@@ -48,12 +66,15 @@ class Worker:
         self._export_timeout = export_timeout
         self._inbox: queue.SimpleQueue[_Flush | None] = queue.SimpleQueue()
         self._start_lock = threading.Lock()
-        self._export_lock = threading.Lock()
+        # Re-entrant: a signal handler may flush while its thread is between taking it and noting that it has.
+        self._export_lock = threading.RLock()
         self._exporting_in = 0
         self._thread: threading.Thread | None = None
         self._woken = False
         self._stopping = False
-        self._lost = 0
+        self._told = 0  # how many lost spans a flush has already told of by returning False
+        self._log = RateLimitedLog(_logger)
+        self._loggers: list[threading.Thread] = []
         self.idle = True
 
     def wake(self, batch_ready: bool) -> None:
@@ -65,7 +86,8 @@ class Worker:
             self._inbox.put(None)
 
     def _start(self) -> bool:
-        # Whoever finds the lock taken leaves the start to its holder: waiting here could be waiting for oneself.
+        # Whoever finds the lock taken leaves the start to its holder: waiting here could be waiting for
+        # oneself.
         if self._thread is None and not self._stopping and self._start_lock.acquire(blocking=False):
             try:
                 if self._thread is None:
@@ -81,19 +103,31 @@ class Worker:
         return self._thread is not None
 
     def _run(self) -> None:
+        log_aside(self._loggers)
         due = time.monotonic() + self._delay
         while not self._stopping:
             try:
                 due = self._turn(due)
             # An exporter that raises SystemExit ends its export, not the worker.
             except BaseException as error:
-                _logger.warning("the export thread goes on after %s: %s", type(error).__name__, error)
+                text = "the export thread goes on after %s: %s"
+                self._log.warning("raised", text, type(error).__name__, error)
+        self._dismiss()
+
+    def _dismiss(self) -> None:
+        # Whoever still waits for a flush need not wait until its deadline.
+        with contextlib.suppress(queue.Empty):
+            while True:
+                flush = self._inbox.get_nowait()
+                if flush is not None:
+                    flush.end()
 
     def _turn(self, due: float) -> float:
-        """Waits for one message or until ``due`` and does what is to be done; when the next timed export is due."""
+        """Waits for one message or until ``due`` and does what it says; when the next export is due."""
         try:
             flush = self._inbox.get(timeout=max(due - time.monotonic(), 0))
         except queue.Empty:
+            self._woken = False
             self._drain(partial=True)
             return time.monotonic() + self._delay
         if flush is not None:
@@ -104,12 +138,19 @@ class Worker:
         return due
 
     def _serve(self, flush: _Flush) -> None:
+        drained = False
         try:
             if time.monotonic() < flush.deadline:
                 drained = self._drain(partial=True, deadline=flush.deadline)
-                flush.delivered = drained and self._lost == flush.lost
         finally:
-            flush.done.set()
+            lost = self._lost()
+            flush.delivered = drained and lost == flush.told
+            self._told = lost
+            flush.end()
+
+    def _lost(self) -> int:
+        counts = self._waiting.counters.snapshot()
+        return counts["rejected"] + sum(counts[reason] for reason in DROP_REASONS)
 
     def _drain(self, partial: bool, deadline: float = math.inf) -> bool:
         """Exports what waits now, until the deadline; True where all of it was taken and exported in time.
@@ -121,8 +162,10 @@ class Worker:
         patience = -1 if deadline == math.inf else max(deadline - time.monotonic(), 0)
         if not self._export_lock.acquire(timeout=patience):
             return False
-        self._exporting_in = threading.get_ident()
         try:
+            self._exporting_in = threading.get_ident()
+            # Only shutdown() and a flush in its caller's thread cut an export short, which loses its spans.
+            cut = self._waiting.closed or threading.current_thread() is not self._thread
             left = self._waiting.waiting  # what ends while this runs is the next round's
             while left > 0:
                 now = time.monotonic()
@@ -132,41 +175,57 @@ class Worker:
                 if taken is None:
                     return True
                 left -= taken[1]
-                self._export(taken[0], taken[1], taken[2], min(self._export_timeout, deadline - now))
+                timeout = min(self._export_timeout, deadline - now) if cut else self._export_timeout
+                self._export(taken[0], taken[1], taken[2], timeout)
             return time.monotonic() <= deadline
         finally:
             self._exporting_in = 0
             self._export_lock.release()
 
     def _export(self, batch: object, count: int, nbytes: int, timeout: float) -> None:
-        undelivered = count
         try:
-            undelivered = self._delivery.deliver(batch, count, timeout)  # type: ignore[arg-type]
+            self._delivery.deliver(batch, count, timeout)  # type: ignore[arg-type]
         finally:
-            self._lost += undelivered
             self._waiting.done(count, nbytes)
 
     def flush(self, deadline: float) -> bool:
-        """Has all that waits exported; False if the deadline passes first or anything was not delivered."""
+        """Has all that waits exported.
+
+        False if the deadline passes first, or if a span that ended since the last flush was not delivered.
+        """
         if self._stopping or self._exporting_in == threading.get_ident():
             return False
-        flush = _Flush(deadline, self._lost)
-        if not self._start() or self._thread is None or not self._thread.is_alive():
+        flush = _Flush(deadline, self._told)
+        thread = self._thread if self._start() else None
+        if thread is None or thread is threading.current_thread() or not thread.is_alive():
             self._serve(flush)
             return flush.delivered
         self._inbox.put(flush)
-        return flush.done.wait(max(deadline - time.monotonic(), 0)) and flush.delivered
+        if self._stopping:  # the thread may have ended before this came
+            return False
+        ended = flush.wait()
+        self._let_log(deadline)
+        return ended and flush.delivered
+
+    def _let_log(self, deadline: float) -> None:
+        # So that what there was to log is there when a call returns. Not for long: it may be its caller that
+        # they wait for.
+        end = min(time.monotonic() + _LOG_PATIENCE, deadline)
+        for thread in list(self._loggers):
+            if thread is not threading.current_thread():
+                thread.join(max(end - time.monotonic(), 0))
 
     def stop(self, deadline: float) -> None:
         """Exports what waits and ends the thread, until the deadline."""
-        flush = _Flush(deadline, self._lost)
+        flush = _Flush(deadline, self._told)
         thread = self._thread
         if thread is None or not thread.is_alive():
             self._serve(flush)
         elif thread is not threading.current_thread():
             self._inbox.put(flush)
-            flush.done.wait(max(deadline - time.monotonic(), 0))
+            flush.wait()
         self._stopping = True
         self._inbox.put(None)
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(deadline - time.monotonic(), 0))
+        self._let_log(deadline)

@@ -14,7 +14,8 @@ class ExportOutcome:
 
     Attributes:
         exported: spans the collector took.
-        rejected: spans the collector refused for good: a partial success, or an answer that says not to try again.
+        rejected: spans the collector refused for good: a partial success, or an answer that says not to try
+            again.
         failed: spans that were not delivered: no connection, a time-out, an error of the server.
     """
 
@@ -24,7 +25,7 @@ class ExportOutcome:
 
 
 class SpanBatch:
-    """Encoded spans as one ``ExportTraceServiceRequest``, in pieces that were never copied since the spans ended.
+    """Encoded spans as one ``ExportTraceServiceRequest``, in pieces not copied since the spans ended.
 
     Attributes:
         count: how many spans.
@@ -41,10 +42,13 @@ class SpanBatch:
     def buffers(self) -> tuple[bytes | memoryview, ...]:
         """Read-only buffers whose concatenation is the serialised request. ValueError once released."""
         if self._buffers is None:
-            if self.count and not self._groups:
-                raise ValueError("this SpanBatch was released")
+            self._check_alive()
             self._buffers = tuple(request_parts(self._groups))
         return self._buffers
+
+    def _check_alive(self) -> None:
+        if self.count and not self._groups:
+            raise ValueError("this SpanBatch was released")
 
     @property
     def nbytes(self) -> int:
@@ -52,7 +56,11 @@ class SpanBatch:
         return sum(memoryview(buffer).nbytes for buffer in self.buffers)
 
     def split(self) -> tuple[SpanBatch, SpanBatch]:
-        """Two batches with half of the spans each, on the same memory; this one stays as it is. ValueError below 2 spans."""
+        """Two batches with half of the spans each, on the same memory; this one stays as it is.
+
+        ValueError below 2 spans, or once released.
+        """
+        self._check_alive()
         if self.count < 2:
             raise ValueError(f"a batch of {self.count} spans can't be split")
         first: list[Group] = []

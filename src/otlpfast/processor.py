@@ -1,4 +1,4 @@
-"""Span processors: take ended spans from a TracerProvider, the stock SDK's or any other, and have them exported."""
+"""Span processors: take ended spans from a TracerProvider, the SDK's or any other, and have them exported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor as _SDKSimpleSpan
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from ._account import ACCOUNT, Stats, stats
-from ._arguments import check_exporter, seconds, sizes, whole
+from ._arguments import LONGEST_WAIT, check_exporter, check_meter_provider, seconds, sizes, whole
 from ._chain import Chain
 from ._delivery import Delivery
 from ._impl import PaddedCounters, SpanQueue
@@ -31,26 +31,44 @@ _SHUTDOWN_MILLIS = 30_000
 
 
 def _deadline(timeout_millis: float | None) -> float:
-    return time.monotonic() + (_SHUTDOWN_MILLIS if timeout_millis is None else max(timeout_millis, 0)) / 1e3
+    # Whatever is given: no number means the default, and what is too long for a system call the longest wait.
+    try:
+        wait = float(_SHUTDOWN_MILLIS if timeout_millis is None else timeout_millis) / 1e3
+    except (TypeError, ValueError, OverflowError):
+        wait = _SHUTDOWN_MILLIS / 1e3
+    return time.monotonic() + (min(wait, LONGEST_WAIT) if wait > 0 else 0)
+
+
+def _sampled(span: ReadableSpan) -> bool:
+    try:
+        return bool(span.context and span.context.trace_flags.sampled)
+    except Exception:  # no span of the SDK's; the encoder makes of it what it can
+        return True
 
 
 class BatchSpanProcessor(SpanProcessor):
     """Encodes ended spans at once and exports them in batches from a thread of its own.
 
-    A drop-in for ``opentelemetry.sdk.trace.export.BatchSpanProcessor``: the same arguments, defaults and ``OTEL_BSP_*`` variables
-    (specification: trace/sdk.md, "Batching processor").
+    A drop-in for ``opentelemetry.sdk.trace.export.BatchSpanProcessor``: the same arguments, defaults and
+    ``OTEL_BSP_*`` variables (specification: trace/sdk.md, "Batching processor").
 
     Args:
-        span_exporter: gets encoded batches if it has ``export_batch`` (``otlpfast.OTLPSpanExporter`` does), spans otherwise.
-        max_queue_size: how many spans may wait; ``OTEL_BSP_MAX_QUEUE_SIZE``, 2048. More are dropped, the newest first, and counted.
-        schedule_delay_millis: after how many milliseconds a batch that is not full goes out; ``OTEL_BSP_SCHEDULE_DELAY``, 5000.
+        span_exporter: gets encoded batches if it has ``export_batch`` (``otlpfast.OTLPSpanExporter`` does),
+            spans otherwise.
+        max_queue_size: how many spans may wait; ``OTEL_BSP_MAX_QUEUE_SIZE``, 2048. More are dropped, the
+            newest first, and counted.
+        schedule_delay_millis: after how many milliseconds a batch that is not full goes out;
+            ``OTEL_BSP_SCHEDULE_DELAY``, 5000.
         max_export_batch_size: how many spans make a batch; ``OTEL_BSP_MAX_EXPORT_BATCH_SIZE``, 512.
-        export_timeout_millis: how long one export may take; ``OTEL_BSP_EXPORT_TIMEOUT``, 30000. An exporter may allow itself less.
+        export_timeout_millis: how long one export may take; ``OTEL_BSP_EXPORT_TIMEOUT``, 30000. An exporter
+            may allow itself less.
         max_queue_bytes: how many bytes of encoded spans may wait or be under way.
-        meter_provider: where ``otel.sdk.processor.*`` metrics go, if ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED`` is true.
+        meter_provider: where ``otel.sdk.processor.*`` metrics go, if
+            ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED`` is true.
 
     Raises:
-        TypeError, ValueError: an argument of the wrong kind or out of range; the message names it and what is allowed.
+        TypeError, ValueError: an argument of the wrong kind or out of range; the message names it and what is
+            allowed.
     """
 
     def __init__(
@@ -65,6 +83,7 @@ class BatchSpanProcessor(SpanProcessor):
         meter_provider: MeterProvider | None = None,
     ) -> None:
         check_exporter(span_exporter)
+        check_meter_provider(meter_provider)
         queue_size, batch_size = sizes(max_queue_size, max_export_batch_size)
         self._delay = seconds("schedule_delay_millis", schedule_delay_millis, OTEL_BSP_SCHEDULE_DELAY)
         self._export_timeout = seconds(
@@ -92,7 +111,10 @@ class BatchSpanProcessor(SpanProcessor):
         pass
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Encodes the span, or keeps it where it may still change or the exporter wants it as it is. Never raises or blocks."""
+        """Encodes the span, or keeps it where it may still change or the exporter wants it as it is.
+
+        Never raises or blocks.
+        """
         outcome = self._queue.put(span, not (self._encodes and self._chain.is_final()))
         if outcome or self._worker.idle:
             self._react(outcome)
@@ -122,7 +144,10 @@ class BatchSpanProcessor(SpanProcessor):
         )
 
     def stats(self) -> Stats:
-        """The account: ``ended == exported + rejected + sum(dropped.values()) + spooled + queued`` at any quiet moment."""
+        """The account, which balances at any quiet moment.
+
+        ``ended == exported + rejected + sum(dropped.values()) + spooled + queued``.
+        """
         self._after_fork()
         return stats(self._queue.counters, self._queue.waiting + self._queue.in_flight)
 
@@ -138,7 +163,8 @@ class BatchSpanProcessor(SpanProcessor):
     def shutdown(self, timeout_millis: float | None = None) -> None:
         """Exports what waits, within ``timeout_millis`` (30000 by default), then shuts the exporter down.
 
-        What could not be exported in time is dropped and counted, as is every span that ends later. May be called again.
+        What could not be exported in time is dropped and counted, as is every span that ends later. May be
+        called again.
         """
         self._after_fork()
         if self._queue.closed:
@@ -148,7 +174,8 @@ class BatchSpanProcessor(SpanProcessor):
         self._worker.stop(deadline)
         dropped = self._queue.discard("shutdown")
         if dropped:
-            _logger.warning("shutdown() ran out of time: %d spans were dropped", dropped)
+            text = "shutdown() ran out of time: %d spans were dropped"
+            self._log.warning("out of time", text, dropped)
         self._delivery.shutdown(deadline)
 
     def _after_fork(self) -> None:
@@ -165,12 +192,13 @@ class BatchSpanProcessor(SpanProcessor):
 class SimpleSpanProcessor(SpanProcessor):
     """Exports each span as it ends, in the thread that ends it: for tests, command-line tools and debugging.
 
-    A drop-in for ``opentelemetry.sdk.trace.export.SimpleSpanProcessor``, whose calls of the exporter are synchronised as the
-    specification demands (trace/sdk.md, "Simple processor").
+    A drop-in for ``opentelemetry.sdk.trace.export.SimpleSpanProcessor``, whose calls of the exporter are
+    synchronised as the specification demands (trace/sdk.md, "Simple processor").
 
     Args:
         span_exporter: gets an encoded batch of one span if it has ``export_batch``, the span otherwise.
-        meter_provider: where ``otel.sdk.processor.*`` metrics go, if ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED`` is true.
+        meter_provider: where ``otel.sdk.processor.*`` metrics go, if
+            ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED`` is true.
 
     Raises:
         TypeError: the exporter is none.
@@ -178,10 +206,15 @@ class SimpleSpanProcessor(SpanProcessor):
 
     def __init__(self, span_exporter: SpanExporter, *, meter_provider: MeterProvider | None = None) -> None:
         check_exporter(span_exporter)
+        check_meter_provider(meter_provider)
         self.span_exporter = span_exporter
         self._shut = False
         self._start_anew()
         publish(self, "simple_span_processor", None, meter_provider)
+
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._start_anew()
 
     def _start_anew(self) -> None:
         self._pid = os.getpid()
@@ -198,10 +231,9 @@ class SimpleSpanProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Exports the span, waiting for any export under way. Never raises."""
-        if not (span.context and span.context.trace_flags.sampled):
+        if not _sampled(span):
             return
-        if self._pid != os.getpid():
-            self._start_anew()
+        self._after_fork()
         self._counters.add("ended")
         if self._shut:
             self._counters.add("shutdown")
@@ -212,6 +244,7 @@ class SimpleSpanProcessor(SpanProcessor):
 
     def stats(self) -> Stats:
         """The account, as ``BatchSpanProcessor.stats()`` gives it; nothing is ever queued for long."""
+        self._after_fork()
         counts = self._counters.snapshot()
         settled = sum(count for name, count in counts.items() if name != "ended")
         return stats(self._counters, counts["ended"] - settled)
@@ -222,6 +255,7 @@ class SimpleSpanProcessor(SpanProcessor):
 
     def shutdown(self) -> None:
         """Shuts the exporter down; every span that ends later is dropped and counted. May be called again."""
+        self._after_fork()
         if not self._shut:
             self._shut = True
             self._delivery.shutdown(_deadline(None))

@@ -1,7 +1,7 @@
 """A processor's account as OpenTelemetry metrics (semantic conventions: otel/sdk-metrics.md).
 
-Opt-in by ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED=true``, as in the SDK. The instruments are observed when they are collected: a
-span pays nothing for them.
+Opt-in by ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED=true``, as in the SDK. The instruments are observed when
+they are collected: a span pays nothing for them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ class _Processor(Protocol):
 def publish(
     processor: _Processor, component_type: str, capacity: int | None, meter_provider: MeterProvider | None
 ) -> None:
-    """Registers ``otel.sdk.processor.span.processed`` and, with a capacity, ``.queue.size`` and ``.queue.capacity``."""
+    """Registers ``otel.sdk.processor.span.processed``; with a capacity, the queue's two as well."""
     if os.environ.get(_VARIABLE, "").strip().lower() != "true":
         return
-    meter = (meter_provider or get_meter_provider()).get_meter("otlpfast")
     component = {
         "otel.component.type": component_type,
         "otel.component.name": f"{component_type}/{next(_numbers[component_type])}",
     }
+    # A meter of its own: the SDK takes the callbacks of an instrument's first registration and of no other.
+    meter = (meter_provider or get_meter_provider()).get_meter("otlpfast", attributes=component)
     alive = weakref.ref(processor)
 
     def observe(

@@ -1,19 +1,33 @@
 # Bytes on their way out: written once, then shared read-only until they are sent.
 
+cdef char *_octet_format = b"B"
+
+
+cdef object octets(object data):
+    # A view of any bytes-like object. TypeError for what is none, BufferError for what is not contiguous.
+    view = memoryview(data)
+    if not view.c_contiguous:
+        raise BufferError("a contiguous buffer is allowed")
+    return view
+
+
+cdef uint64_t field_number(object field) except 0:
+    return whole_number("field", field, 1, MAX_FIELD)
+
+
 @cython.final
 @cython.no_gc
 @cython.freelist(16)
 cdef class SpanBuffer:
     """Encoded spans in pooled memory. Made by ``BufferPool.acquire()``.
 
-    While a view of it is alive, its bytes can't change: writing, growing or clearing then raises BufferError. A view ends
-    where the bytes ended when it was made; nobody can read or write past it.
+    While a view of it is alive, its bytes can't change: writing, growing or clearing then raises BufferError.
+    A view ends where the bytes ended when it was made; nobody can read or write past it.
     """
 
     cdef _Pool pool
     cdef Writer out
     cdef int exports
-    cdef Py_ssize_t viewed_shape
     cdef readonly Py_ssize_t count
 
     def __init__(self):
@@ -31,13 +45,14 @@ cdef class SpanBuffer:
         return 0
 
     def append(self, data):
-        """Adds one encoded span, any bytes-like object. BufferError while a view is alive."""
-        cdef const uint8_t[::1] octets = data
+        """Adds one encoded span, any bytes-like object, contiguous. BufferError while a view is alive."""
+        cdef object view = octets(data)
+        cdef Py_buffer *source = memoryview_buffer(<PyObject *> view)
         self.check_writable()
-        if not room(&self.out, octets.shape[0]):
+        if not room(&self.out, source.len):
+            self.out.failed = False
             raise MemoryError
-        if octets.shape[0]:
-            put_bytes(&self.out, &octets[0], octets.shape[0])
+        put_bytes(&self.out, source.buf, source.len)
         self.count += 1
 
     def clear(self):
@@ -79,8 +94,20 @@ cdef class SpanBuffer:
     def __getbuffer__(self, Py_buffer *view, int flags):
         if self.out.data == NULL:
             raise ValueError("this SpanBuffer was released")
-        if PyBuffer_FillInfo(view, self, self.out.data, self.out.pos, 1, flags) < 0:
-            return
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("the buffer is read-only")
+        # By hand: PyBuffer_FillInfo() would forget the reference that Cython has put into view.obj.
+        view.buf = self.out.data
+        view.obj = self
+        view.len = self.out.pos
+        view.itemsize = 1
+        view.readonly = 1
+        view.ndim = 1
+        view.format = _octet_format if flags & PyBUF_FORMAT else NULL
+        view.shape = &view.len if flags & PyBUF_ND else NULL
+        view.strides = &view.itemsize if flags & PyBUF_STRIDES == PyBUF_STRIDES else NULL
+        view.suboffsets = NULL
+        view.internal = NULL
         self.exports += 1
 
     def __releasebuffer__(self, Py_buffer *view):
@@ -93,24 +120,22 @@ cdef class BufferPool(_Pool):
     """Recycles the memory of span buffers.
 
     Args:
-        initial_capacity: bytes that a fresh buffer has room for. A buffer that grew past 4 times as many is not kept.
+        initial_capacity: bytes that a fresh buffer has room for. A buffer that grew past 4 times as many is
+            not kept.
         max_size: how many idle buffers are kept.
     """
 
-    def __cinit__(self, size_t initial_capacity=16384, int max_size=64):
+    def __cinit__(self, initial_capacity=16384, max_size=64):
         self.setup(initial_capacity, max_size, 1)
 
     def acquire(self):
         """An empty SpanBuffer; its memory goes back when it is released or dies, once no view is alive."""
+        cdef SpanBuffer buffer = SpanBuffer.__new__(SpanBuffer)
         cdef Block block = self.take()
-        cdef SpanBuffer buffer
         if block.data == NULL:
             raise MemoryError
-        buffer = SpanBuffer.__new__(SpanBuffer)
         buffer.pool = self
         buffer.out = Writer(<uint8_t *> block.data, 0, block.capacity, False)
-        buffer.count = 0
-        buffer.exports = 0
         return buffer
 
 
@@ -118,7 +143,8 @@ cdef class BufferPool(_Pool):
 cdef class WireWriter:
     """Writes one protobuf message: https://protobuf.dev/programming-guides/encoding/
 
-    Field numbers are 1 to 2**29 - 1. ``begin(field)`` opens a nested message and ``end()`` closes the innermost one.
+    Field numbers are 1 to 2**29 - 1. ``begin(field)`` opens a nested message and ``end()`` closes the
+    innermost one. A call that raises writes nothing.
     """
 
     cdef Writer out
@@ -132,57 +158,69 @@ cdef class WireWriter:
     def __dealloc__(self):
         free(self.out.data)
 
-    cdef int tag(self, uint64_t field, int wire_type, size_t payload) except -1:
-        if not 1 <= field < (1 << 29):
-            raise ValueError(f"field={field!r}: from 1 to {(1 << 29) - 1}")
+    cdef int tag(self, object field, int wire_type, size_t payload) except -1:
+        # Asks for room for the payload too.
+        cdef uint64_t number = field_number(field)
         if not room(&self.out, payload + 16):
+            self.out.failed = False
             raise MemoryError
-        put_varint(&self.out, field << 3 | wire_type)
+        put_varint(&self.out, number << 3 | wire_type)
         return 0
 
-    def write_varint(self, uint64_t field, number):
+    def write_varint(self, field, number):
         """An int of 64 bits, signed (two's complement) or unsigned; OverflowError beyond."""
-        cdef uint64_t value = <uint64_t> <int64_t> number if number < 0 else number
+        cdef object exact = PyNumber_Index(number)
+        cdef uint64_t value = <uint64_t> <int64_t> exact if exact < 0 else exact
         self.tag(field, 0, 10)
         put_varint(&self.out, value)
 
-    def write_fixed32(self, uint64_t field, uint32_t number):
-        """An unsigned int of 32 bits, 4 bytes."""
+    def write_fixed32(self, field, number):
+        """An unsigned int of 32 bits, 4 bytes; OverflowError beyond."""
+        cdef uint32_t value = PyNumber_Index(number)
         self.tag(field, 5, 4)
-        put_fixed32(&self.out, number)
+        put_fixed32(&self.out, value)
 
-    def write_fixed64(self, uint64_t field, uint64_t number):
-        """An unsigned int of 64 bits, 8 bytes."""
+    def write_fixed64(self, field, number):
+        """An unsigned int of 64 bits, 8 bytes; OverflowError beyond."""
+        cdef uint64_t value = PyNumber_Index(number)
         self.tag(field, 1, 8)
-        put_fixed64(&self.out, number)
+        put_fixed64(&self.out, value)
 
-    def write_double(self, uint64_t field, double number):
+    def write_double(self, field, double number):
         """A float, 8 bytes."""
         self.tag(field, 1, 8)
         put_double(&self.out, number)
 
-    def write_bytes(self, uint64_t field, data):
+    def write_bytes(self, field, data):
         """Any bytes-like object, contiguous."""
-        cdef const uint8_t[::1] octets = data
-        self.tag(field, 2, octets.shape[0] + 10)
-        put_varint(&self.out, octets.shape[0])
-        if octets.shape[0]:
-            put_bytes(&self.out, &octets[0], octets.shape[0])
+        cdef object view = octets(data)
+        cdef Py_buffer *source = memoryview_buffer(<PyObject *> view)
+        self.tag(field, 2, source.len + 10)
+        put_varint(&self.out, source.len)
+        put_bytes(&self.out, source.buf, source.len)
 
-    def write_string(self, uint64_t field, str text not None):
+    def write_string(self, field, text):
         """Text as UTF-8; lone surrogates become U+FFFD."""
-        if not put_text(&self.out, field << 3 | 2, <PyObject *> text):
+        cdef uint64_t number = field_number(field)
+        if not isinstance(text, str):
+            raise TypeError(f"text={text!r}: a str is allowed")
+        if not put_text(&self.out, number << 3 | 2, <PyObject *> text):
+            self.out.failed = False
             raise MemoryError
 
-    def begin(self, uint64_t field):
+    def begin(self, field):
         """Opens a nested message."""
         self.tag(field, 2, 1)
         self.open_messages.append(begin(&self.out, 1))
 
     def end(self):
         """Closes the innermost open message; IndexError where none is open."""
-        if not end(&self.out, self.open_messages.pop(), 1):
+        if not self.open_messages:
+            raise IndexError("no message is open")
+        if not end(&self.out, self.open_messages[len(self.open_messages) - 1], 1):
+            self.out.failed = False
             raise MemoryError
+        self.open_messages.pop()
 
     def finish(self):
         """The bytes written; ValueError while a message is open."""

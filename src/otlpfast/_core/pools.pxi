@@ -1,6 +1,6 @@
-# Recycled memory. One rule for all pools: a block whose capacity grew past 4 times the initial one is freed, not kept; what
-# is kept holds no reference; a pool keeps at most max_size blocks. Blocks come back when the object that holds them is
-# released, leaves its `with`, or dies: nobody can forget to put one back.
+# Recycled memory. One rule for all pools: a block whose capacity grew past 4 times the initial one is freed,
+# not kept; what is kept holds no reference; a pool keeps at most max_size blocks. Blocks come back when the
+# object that holds them is released, leaves its `with`, or dies: nobody can forget to put one back.
 
 cdef struct Block:
     void *data
@@ -9,23 +9,21 @@ cdef struct Block:
 
 @cython.no_gc
 cdef class _Pool:
-    # A stack of free blocks and the counts of what became of the others. Capacities are in the pool's own unit.
+    # A stack of free blocks, and what became of the others. Capacities are in the pool's own unit.
     cdef Block *free_blocks
     cdef int idle
     cdef readonly int max_size
     cdef readonly size_t initial_capacity
     cdef size_t unit
+    cdef int forks
     cdef readonly int64_t hits, misses, recycled, oversized, discarded
 
-    cdef int setup(self, size_t initial_capacity, int max_size, size_t unit) except -1:
-        if initial_capacity < 1 or initial_capacity > (1 << 30):
-            raise ValueError(f"initial_capacity={initial_capacity!r}: from 1 to {1 << 30}")
-        if max_size < 0:
-            raise ValueError(f"max_size={max_size!r}: 0 or more")
-        self.initial_capacity = initial_capacity
-        self.max_size = max_size
+    cdef int setup(self, initial_capacity, max_size, size_t unit) except -1:
+        self.initial_capacity = whole_number("initial_capacity", initial_capacity, 1, MAX_CAPACITY)
+        self.max_size = whole_number("max_size", max_size, 0, MAX_IDLE)
         self.unit = unit
-        self.free_blocks = <Block *> calloc(max_size + 1, sizeof(Block))
+        self.forks = otlpfast_forks
+        self.free_blocks = <Block *> calloc(self.max_size + 1, sizeof(Block))
         if self.free_blocks == NULL:
             raise MemoryError
         return 0
@@ -39,9 +37,19 @@ cdef class _Pool:
             self.idle -= 1
             free(self.free_blocks[self.idle].data)
 
+    cdef inline void after_fork(self) noexcept:
+        if self.forks != otlpfast_forks:
+            self.clear()
+
+    cdef void clear(self) noexcept:
+        self.forks = otlpfast_forks
+        self.empty()
+        self.hits = self.misses = self.recycled = self.oversized = self.discarded = 0
+
     cdef Block take(self) noexcept:
         # A block of at least the initial capacity; its data is NULL where there is no memory.
         cdef Block block
+        self.after_fork()
         if self.idle:
             self.idle -= 1
             self.hits += 1
@@ -52,9 +60,10 @@ cdef class _Pool:
         return block
 
     cdef void give(self, void *data, size_t capacity) noexcept:
-        # Takes over the block. Its content is nobody's business any more: the next owner writes before it reads.
+        # Takes over the block. Its content is nobody's business any more: the next owner writes first.
         if data == NULL:
             return
+        self.after_fork()
         if capacity > 4 * self.initial_capacity:
             self.oversized += 1
         elif capacity < self.initial_capacity or self.idle >= self.max_size:
@@ -67,7 +76,11 @@ cdef class _Pool:
         free(data)
 
     def stats(self):
-        """Counts since the start or the last ``reset()``: hits, misses, recycled, oversized, discarded; and idle blocks now."""
+        """Counts since the start or the last ``reset()``, and how many blocks are idle now.
+
+        Hits, misses, recycled, oversized (grew past 4 times the initial capacity), discarded (pool was full).
+        """
+        self.after_fork()
         return {
             "hits": self.hits,
             "misses": self.misses,
@@ -78,9 +91,8 @@ cdef class _Pool:
         }
 
     def reset(self):
-        """Frees the idle blocks and sets the counts to zero, as a forked child does."""
-        self.empty()
-        self.hits = self.misses = self.recycled = self.oversized = self.discarded = 0
+        """Frees the idle blocks and sets the counts to zero, as a forked child does by itself."""
+        self.clear()
 
 
 @cython.no_gc
@@ -137,7 +149,10 @@ cdef class _Rows:
             self.pool.give(cells, row_capacity)
 
     def release(self):
-        """Gives the memory back to the pool; anything but ``release()`` and ``len()`` raises ValueError afterwards."""
+        """Gives the memory back to the pool.
+
+        Anything but ``release()``, ``len()`` and ``capacity`` raises ValueError afterwards.
+        """
         self.give_back()
 
     @property
@@ -167,9 +182,12 @@ cdef class _Rows:
 cdef object frozen(object value):
     # What may be kept as it is; all else becomes a plain copy, by code that may run Python.
     cdef type kind = type(value)
+    cdef int64_t number
     if value is None or kind is str or kind is bool or kind is float or kind is bytes:
         return value
-    return plain_value(value)
+    if kind is int and otlpfast_int64(<PyObject *> value, &number):
+        return value
+    return frozen_value(value)
 
 
 @cython.final
@@ -178,7 +196,10 @@ cdef class AttributeArray(_Rows):
     """Attributes in pooled memory, in the order they were added. Made by ``AttributePool.acquire()``."""
 
     def append(self, key, value):
-        """Adds an attribute; the value is copied as ``SpanWrapper`` says. TypeError for a key that is not a str."""
+        """Adds an attribute; the value is copied as ``SpanWrapper`` says.
+
+        TypeError for a key that is not a str.
+        """
         if not isinstance(key, str):
             raise TypeError(f"key={key!r}: a str")
         value = frozen(value)
@@ -208,8 +229,12 @@ cdef class EventArray(_Rows):
     """Events in pooled memory, in the order they were added. Made by ``EventPool.acquire()``."""
 
     def append(self, name, attributes=None, timestamp=None):
-        """Adds an event: its name, a mapping of attributes or None, nanoseconds since the epoch or None."""
-        attributes = None if attributes is None else plain_value(attributes)
+        """Adds an event: its name, a mapping of attributes or None, nanoseconds since the epoch or None.
+
+        All are copied as ``SpanWrapper`` says. TypeError where the attributes are no mapping.
+        """
+        name = plain_text(name)
+        attributes = frozen_attributes(attributes)
         cdef PyObject **row = self.next_row()
         Py_INCREF(name)
         Py_INCREF(attributes)
@@ -237,11 +262,12 @@ cdef class AttributePool(_Pool):
     """Recycles the memory of attribute arrays.
 
     Args:
-        initial_capacity: attributes that a fresh array has room for. An array that grew past 4 times as many is not kept.
+        initial_capacity: attributes that a fresh array has room for. An array that grew past 4 times as many
+            is not kept.
         max_size: how many idle arrays are kept.
     """
 
-    def __cinit__(self, size_t initial_capacity=16, int max_size=256):
+    def __cinit__(self, initial_capacity=16, max_size=256):
         self.setup(initial_capacity, max_size, 2 * sizeof(PyObject *))
 
     def acquire(self):
@@ -257,11 +283,12 @@ cdef class EventPool(_Pool):
     """Recycles the memory of event arrays.
 
     Args:
-        initial_capacity: events that a fresh array has room for. An array that grew past 4 times as many is not kept.
+        initial_capacity: events that a fresh array has room for. An array that grew past 4 times as many is
+            not kept.
         max_size: how many idle arrays are kept.
     """
 
-    def __cinit__(self, size_t initial_capacity=4, int max_size=256):
+    def __cinit__(self, initial_capacity=4, max_size=256):
         self.setup(initial_capacity, max_size, 3 * sizeof(PyObject *))
 
     def acquire(self):

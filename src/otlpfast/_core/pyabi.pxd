@@ -1,7 +1,7 @@
 # What the encoder reads of CPython's own objects, without running Python code and without making an object.
 #
-# Everything here is a leaf: it may be called while a span is half written, because nothing in it can start the
-# garbage collector, a finaliser, a signal handler or another thread.
+# Everything here is a leaf: it may be called while a span is half written, because nothing in it can start
+# the garbage collector, a finaliser, a signal handler or another thread.
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 

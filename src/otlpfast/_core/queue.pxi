@@ -1,7 +1,8 @@
 # From ended spans to batches: encoded at once, grouped by resource and scope, counted, bounded.
 #
-# A put() may be interrupted by another one only where Python code can run: before the queue is touched (plain_span, the scope
-# table) or never. So there is no lock, and a signal handler or finaliser that ends a span finds the queue whole.
+# A put() may be interrupted by another one only where Python code can run: before the queue is touched
+# (plain_span, the scope table) or never. So there is no lock, and a signal handler or finaliser that ends a
+# span finds the queue whole.
 
 cdef extern from *:
     """
@@ -31,7 +32,7 @@ _scope_table = ScopeTable(encode_resource, encode_scope)
 
 @cython.final
 @cython.no_gc
-cdef class Group:
+cdef class _Group:
     # The spans of one batch that share a resource and a scope.
     cdef object entry
     cdef object resource
@@ -44,7 +45,8 @@ cdef class Group:
         return <PyObject *> self.resource == resource and <PyObject *> self.scope == scope
 
     cdef int make_room(self, Py_ssize_t wanted) except -1:
-        # A new buffer, once little is left of the last: then no span is moved for lack of room and no buffer is half empty.
+        # A new buffer, once little is left of the last: then no span is moved for lack of room and no buffer
+        # is half empty.
         cdef SpanBuffer fresh
         cdef SpanBuffer tail = self.tail
         if tail is None or (tail.out.pos and tail.out.cap - tail.out.pos < <size_t> wanted):
@@ -64,7 +66,7 @@ cdef class BatchBuilder:
     """Encodes spans into one batch, grouped by resource and scope in the order of their first span."""
 
     cdef list groups
-    cdef Group last
+    cdef _Group last
     cdef bint sealed
     cdef Py_ssize_t refused
     cdef Py_ssize_t usual_size
@@ -75,11 +77,12 @@ cdef class BatchBuilder:
         self.groups = []
         self.usual_size = 256
 
-    cdef Group find(self, PyObject *span):
-        # The group of the span's resource and scope, by identity; by the table (which may run Python code) the first time.
+    cdef _Group find(self, PyObject *span):
+        # The group of the span's resource and scope, by identity; by the table (which may run Python code)
+        # the first time.
         cdef PyObject *resource = field(span, F_RESOURCE)
         cdef PyObject *scope = field(span, F_SCOPE)
-        cdef Group group = self.last
+        cdef _Group group = self.last
         try:
             if group is not None and group.holds(resource, scope):
                 return group
@@ -91,10 +94,10 @@ cdef class BatchBuilder:
             drop(resource)
             drop(scope)
 
-    cdef Group find_equal(self, resource, scope):
-        cdef Group group, fresh
+    cdef _Group find_equal(self, resource, scope):
+        cdef _Group group, fresh
         entry = _scope_table.entry(resource, scope)
-        fresh = Group.__new__(Group)
+        fresh = _Group.__new__(_Group)
         fresh.buffers = []
         for group in self.groups:
             if group.entry is entry:
@@ -104,9 +107,9 @@ cdef class BatchBuilder:
         return fresh
 
     cdef Py_ssize_t put(self, PyObject *span, bint plain, Py_ssize_t limit) except? -9:
-        # The span's size in bytes, once it is in, or why it is not: BAIL, NO_MEMORY, OVER_LIMIT, or SEALED where that
-        # happened to the batch while the table ran.
-        cdef Group group = self.find(span)
+        # The span's size in bytes, once it is in, or why it is not: BAIL, NO_MEMORY, OVER_LIMIT, or SEALED
+        # where that happened to the batch while the table ran.
+        cdef _Group group = self.find(span)
         cdef Writer *w
         cdef size_t before
         cdef Py_ssize_t size
@@ -133,7 +136,10 @@ cdef class BatchBuilder:
         return size
 
     def add(self, span):
-        """Encodes a ReadableSpan; its size in bytes, or 0 where it has no valid ids or there is no memory. Never raises."""
+        """Encodes a ReadableSpan; its size in bytes, or 0 where it has no valid ids or there is no memory.
+
+        Never raises.
+        """
         cdef Py_ssize_t size = BAIL
         if is_stock_span(<PyObject *> span):
             size = self.put(<PyObject *> span, False, PY_SSIZE_T_MAX)
@@ -143,7 +149,7 @@ cdef class BatchBuilder:
         return max(size, 0)
 
     cdef void seal(self) noexcept:
-        cdef Group group
+        cdef _Group group
         self.sealed = True
         for group in self.groups:
             if group.tail is not None:
@@ -151,7 +157,7 @@ cdef class BatchBuilder:
 
     def finish(self):
         """Ends the batch: a list of (entry, views, count), one a group that has spans."""
-        cdef Group group
+        cdef _Group group
         self.seal()
         filled = [group for group in self.groups if group.count]
         return [(group.entry, [buffer.view() for buffer in group.buffers], group.count) for group in filled]
@@ -202,10 +208,11 @@ cdef class SpanQueue:
         return DROPPED
 
     def put(self, span, bint keep=False):
-        """Takes an ended span: what became of it as bits: 1 a batch is ready, 2 it was dropped, 4 this process is a new child.
+        """Takes an ended span; what became of it as bits.
 
-        Unsampled spans are passed over. ``keep`` keeps the span itself, for whoever needs it later, and only counts its size.
-        Never raises.
+        1: a batch is ready. 2: it was dropped. 4: this process is a new child. Unsampled spans are passed
+        over. ``keep`` keeps the span itself, for whoever needs it later, and only counts its size. Never
+        raises.
         """
         cdef int outcome = self.start_anew() if self.forks != otlpfast_forks else 0
         cdef int is_sampled = sampled(<PyObject *> span)
@@ -299,9 +306,9 @@ cdef class SpanQueue:
         return 0
 
     def take(self, bint partial=True):
-        """The next batch as (BatchBuilder or list of kept spans, spans, bytes), or None. ``partial`` closes the open ones too.
+        """The next batch as (BatchBuilder or list of kept spans, spans, bytes), or None.
 
-        It counts as in flight until ``done()``.
+        ``partial`` closes the open ones too. It counts as in flight until ``done()``.
         """
         if not self.ready and partial:
             self.close_batch()
@@ -365,7 +372,8 @@ def encode_spans(spans):
         spans: any iterable of ReadableSpan, or of objects with its properties.
 
     Returns:
-        bytes: grouped by resource and scope. A span without valid ids is left out; no other span ever is, and none raises.
+        bytes: grouped by resource and scope. A span without valid ids is left out; no other span ever is, and
+            none raises.
     """
     cdef BatchBuilder batch = BatchBuilder.__new__(BatchBuilder)
     for span in spans:

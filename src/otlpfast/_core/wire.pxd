@@ -1,8 +1,8 @@
 # The protobuf wire format, written into memory that grows: https://protobuf.dev/programming-guides/encoding/
 #
-# A length is patched in after its message is written: begin() leaves room for it, end() fills it in and moves the
-# message only where the length needs more bytes than were left. Room is asked for first (room()), then put_* writes
-# without looking. A writer that could not grow is marked failed and takes nothing more.
+# A length is patched in after its message is written: begin() leaves room for it, end() fills it in and moves
+# the message only where the length needs more bytes than were left. Room is asked for first (room()), then
+# put_* writes without looking. A writer that could not grow is marked failed and takes nothing more.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove
 

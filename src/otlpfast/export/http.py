@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from .._log import warn
 from ..batch import ExportOutcome
 from .answer import (
     CUT_SHORT,
@@ -235,7 +236,7 @@ class _Warnings:
             return
         if held_back:
             text += f" ({held_back} more like this since the last warning)"
-        logger.warning("%s", text)  # no lock is held: a log handler may end spans, which come back here
+        warn(logger, "%s", text)  # no lock is held: a log handler may end spans, which come back here
 
 
 class _Kind:

@@ -77,7 +77,6 @@ class SpanSet:
             for scope_spans in resource_spans.scope_spans
             for span in scope_spans.spans
         ]
-        self.traces = len({span.trace_id for _, _, span in found})
         names = {(span.trace_id, span.span_id): span.name for _, _, span in found}
         children: defaultdict[tuple[bytes, bytes], list[int]] = defaultdict(list)
         roots: list[tuple[int, bytes]] = []

@@ -87,7 +87,7 @@ def as_table(result: Result) -> str:
             [row.pipeline.title, *(column.cell(row, result.baseline) for column in _COLUMNS)]
             for row in result.rows
         ),
-        ["cheaper by", *(_ratio(column, result) for column in _COLUMNS)],
+        ["times cheaper", *(_ratio(column, result) for column in _COLUMNS)],
     ]
     widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
     table = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
@@ -113,7 +113,7 @@ def _verdict(result: Result) -> list[str]:
     encoded = f"{result.sample:,} real spans as encoded"
     if not result.equal:
         lines = ["payloads equal: no"]
-    elif result.traces is None:
+    elif result.collector:
         lines = [f"payloads equal: yes ({encoded}; a collector doesn't say what it received)"]
     else:
         lines = [f"payloads equal: yes ({result.otlpfast.made:,} spans as received; {encoded})"]
@@ -123,7 +123,8 @@ def _verdict(result: Result) -> list[str]:
     for row in result.rows:
         lost = row.made - row.accepted if row.received is None and row.accepted is not None else row.dropped
         if lost:
-            lines.append(f"not delivered: {lost:,} of {row.made:,} spans of {row.pipeline.title}")
+            what = "not delivered" if lost > 0 else "received more than once"
+            lines.append(f"{what}: {abs(lost):,} of {row.made:,} spans of {row.pipeline.title}")
     return lines
 
 
@@ -131,12 +132,18 @@ def _conditions(result: Result) -> list[str]:
     found = conditions(result)
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     sink = result.collector or "a sink in another process"
-    load = f"{result.requests:,} HTTP requests to each, {result.turns} turns with a flush"
-    return [
+    load = result.load
+    requests = f"{load.requests:,} HTTP requests to each, in {load.rounds} × {load.turns} turns with a flush"
+    lines = [
         f"{versions}, {found['python']}, {found['system']}, {found['cpus']} CPUs.",
-        f"{load}, default settings, to {sink}.",
-        "CPU: median of the turns ± its standard error; pipeline: beyond the same turn without export.",
+        f"{requests}, default settings, to {sink}.",
+        "CPU: median of the turns ± standard error; pipeline: beyond the same turn without export.",
     ]
+    if result.implementation == "py":
+        lines.append(
+            "The plain-Python implementation ran; the speed is in the compiled one (OTLPFAST_IMPL=c)."
+        )
+    return lines
 
 
 def conditions(result: Result) -> dict[str, Any]:
@@ -159,8 +166,7 @@ def as_json(result: Result) -> str:
             "received_difference": result.difference,
             "encoded_difference": result.encoder_difference,
             "spans_compared_as_encoded": result.sample,
-            "requests": result.requests,
-            "turns": result.turns,
+            "load": vars(result.load),
             "collector": result.collector,
             "runs": [_run_as_json(row, result.baseline) for row in result.rows],
             "times_cheaper": {
@@ -192,7 +198,7 @@ def _run_as_json(row: Row, baseline: Row) -> dict[str, Any]:
         "cpu_microseconds_a_span": {
             "process": vars(row.process),
             "pipeline": pipeline and vars(pipeline),
-            "process_by_turn": row.cpu_by_turn,
+            "process_by_round_and_turn": row.cpu,
         },
         "encode_microseconds_a_span": row.encode_microseconds,
         "wire_bytes": row.wire_bytes,

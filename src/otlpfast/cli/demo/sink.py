@@ -58,7 +58,7 @@ class Sink(ThreadingHTTPServer):
     def compare(self, left: str, right: str) -> dict[str, Any]:
         with self.lock:
             one, other = (SpanSet(self.received[path].messages) for path in (left, right))
-        return {"difference": set_difference(one, other), "traces": one.traces}
+        return {"difference": set_difference(one, other)}
 
 
 class _Handler(BaseHTTPRequestHandler):

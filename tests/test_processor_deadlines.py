@@ -1,0 +1,347 @@
+"""force_flush() and shutdown(): they end in time, and what they say is true."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from otlpfast import BatchSpanProcessor, ExportOutcome, SpanBatch
+
+from .collector import PATIENCE, Collector, Reply
+from .exporting import Make, collector_fixture, free_port  # noqa: F401
+from .pipeline import (
+    Batching,
+    Encoded,
+    Held,
+    account,
+    batching_fixture,  # noqa: F401
+    end_spans,
+    in_threads,
+    make_fixture,  # noqa: F401
+    names,
+    until,
+)
+from .spans import provider
+
+HANGS = Reply(delay=float("inf"))
+HOUR = 3_600_000
+
+
+@contextmanager
+def soon() -> Iterator[None]:
+    """What waits for anything but its own deadline takes longer than this, by far."""
+    start = time.monotonic()
+    yield
+    assert time.monotonic() - start < PATIENCE / 2
+
+
+# --- the truth
+
+
+def test_nothing_to_flush(batching: Batching, collector: Collector) -> None:
+    processor = batching(collector)
+    assert processor.force_flush() is True
+    assert processor.force_flush(1000) is True
+    assert collector.requests == []
+
+
+def test_all_delivered(batching: Batching, collector: Collector) -> None:
+    processor = batching(collector, max_export_batch_size=3)
+    end_spans(provider(processor), 10)
+    assert processor.force_flush() is True
+    assert len(collector.spans) == 10
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [Reply(400), Reply(503), Reply(307), Reply.partial_success(1), Reply(hang_up=True)],
+    ids=lambda value: type(value).__name__,
+)
+def test_not_all_delivered(batching: Batching, collector: Collector, reply: Reply) -> None:
+    processor = batching(collector)
+    collector.script(reply)
+    end_spans(provider(processor), 3)
+    assert processor.force_flush() is False
+    end_spans(provider(processor), 3)
+    assert processor.force_flush() is True
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply(400), Reply(503), Reply.partial_success(1)], ids=lambda value: type(value).__name__
+)
+def test_a_batch_that_was_lost_before_the_flush(
+    batching: Batching, collector: Collector, reply: Reply
+) -> None:
+    """It had ended too, whoever was faster: the worker or the flush."""
+    processor = batching(collector, max_export_batch_size=3)
+    collector.script(reply)
+    end_spans(provider(processor), 3)
+    until(lambda: processor.stats()["queued"] == 0, "the export of the full batch")
+    assert processor.force_flush() is False
+    assert processor.force_flush() is True
+
+
+def test_one_of_several_batches_is_lost(batching: Batching, collector: Collector) -> None:
+    processor = batching(collector, max_export_batch_size=2)
+    collector.script(Reply(), Reply(503), Reply())
+    end_spans(provider(processor), 6)
+    assert processor.force_flush() is False
+    assert processor.stats() == account(6, exported=4, export_failed=2)
+
+
+def test_nobody_listens(batching: Batching) -> None:
+    processor = batching(f"http://127.0.0.1:{free_port()}/v1/traces")
+    end_spans(provider(processor), 3)
+    assert processor.force_flush() is False
+
+
+def test_every_concurrent_flush_hears_of_a_loss(batching: Batching, collector: Collector) -> None:
+    processor = batching(collector, max_export_batch_size=2)
+    collector.script(Reply(400, delay=0.2))
+    end_spans(provider(processor), 2)
+    collector.wait_for_request()
+    answers: list[bool] = []
+    in_threads(4, lambda _: answers.append(processor.force_flush()))
+    assert answers == [False] * 4
+    assert processor.force_flush() is True
+
+
+def test_many_threads_end_spans_and_flush(batching: Batching, collector: Collector) -> None:
+    processor = batching(collector, max_export_batch_size=16)
+    tracer = provider(processor).get_tracer("tests")
+
+    def work(number: int) -> None:
+        for turn in range(5):
+            end_spans(tracer, 10, f"{number}.{turn}")
+            assert processor.force_flush() is True
+            arrived = set(names(collector.spans))
+            assert {f"{number}.{turn} {i}" for i in range(10)} <= arrived
+
+    in_threads(6, work)
+    assert processor.stats() == account(300, exported=300)
+
+
+# --- the deadlines
+
+
+def test_a_collector_that_hangs(batching: Batching, make: Make, collector: Collector) -> None:
+    collector.script(then=HANGS)
+    processor = batching(make(collector, timeout=3600), export_timeout_millis=HOUR)
+    end_spans(provider(processor), 3)
+    with soon():
+        assert processor.force_flush(100) is False
+        assert processor.force_flush(0) is False
+        assert processor.force_flush(-5) is False
+        processor.shutdown(100)
+    until(lambda: processor.stats()["queued"] == 0, "the end of the export that shutdown cut off")
+    assert processor.stats() == account(3, export_failed=3)
+
+
+def test_an_impatient_flush_costs_no_span(batching: Batching, collector: Collector) -> None:
+    collector.script(Reply(delay=0.3))
+    processor = batching(collector)
+    end_spans(provider(processor), 3)
+    assert processor.force_flush(50) is False
+    assert processor.force_flush() is True
+    assert processor.stats() == account(3, exported=3)
+
+
+def test_an_exporter_that_ignores_its_deadline(batching: Batching) -> None:
+    exporter = Held()
+    processor = batching(exporter)
+    end_spans(provider(processor), 3)
+    with soon():
+        assert processor.force_flush(50) is False
+        processor.shutdown(50)
+    assert exporter.shut == 1
+    exporter.let_go.set()
+
+
+def test_an_exporter_is_given_what_is_left_of_a_shutdown(batching: Batching) -> None:
+    exporter = Encoded()
+    processor = batching(exporter, export_timeout_millis=HOUR)
+    end_spans(provider(processor), 3)
+    processor.shutdown(5000)
+    assert exporter.timeouts[0] is not None
+    assert 0 < exporter.timeouts[0] <= 5
+
+
+@pytest.mark.parametrize("timeout", [None, 1e300, float("inf"), 10**400, "5", object()], ids=str)
+def test_any_timeout_is_taken(batching: Batching, collector: Collector, timeout: Any) -> None:
+    processor = batching(collector)
+    end_spans(provider(processor), 1)
+    with soon():
+        assert processor.force_flush(timeout) is True
+        processor.shutdown(timeout)
+
+
+def test_a_timeout_that_is_no_number_has_passed(batching: Batching, collector: Collector) -> None:
+    assert batching(collector).force_flush(float("nan")) is False
+
+
+@pytest.mark.parametrize("delay", [10**400, 1e300])
+def test_a_schedule_delay_of_ages(batching: Batching, collector: Collector, delay: float) -> None:
+    processor = batching(collector, schedule_delay_millis=delay, max_export_batch_size=2)
+    end_spans(provider(processor), 2)
+    collector.wait_for_spans(2)
+    assert processor.force_flush() is True
+
+
+def test_a_flush_does_not_outwait_a_shutdown(batching: Batching) -> None:
+    exporter = Held()
+    processor = batching(exporter, max_export_batch_size=1)
+    end_spans(provider(processor), 1)
+    assert exporter.entered.wait(PATIENCE)
+    answers: list[bool] = []
+    flush = threading.Thread(target=lambda: answers.append(processor.force_flush(HOUR)))
+    flush.start()
+    processor.shutdown(50)
+    exporter.let_go.set()
+    flush.join(PATIENCE)
+    assert answers == [False]
+
+
+# --- shutdown
+
+
+def test_shutdown_delivers_what_waits(batching: Batching, collector: Collector) -> None:
+    processor = batching(collector, max_export_batch_size=4)
+    end_spans(provider(processor), 10)
+    processor.shutdown()
+    assert len(collector.spans) == 10
+    assert processor.stats() == account(10, exported=10)
+    assert not processor._worker._thread or not processor._worker._thread.is_alive()
+
+
+def test_a_second_shutdown_is_harmless(batching: Batching) -> None:
+    exporter = Encoded()
+    processor = batching(exporter)
+    end_spans(provider(processor), 1)
+    in_threads(4, lambda _: processor.shutdown())
+    processor.shutdown()
+    assert exporter.shut == 1
+    assert processor.stats() == account(1, exported=1)
+
+
+def test_a_flush_after_shutdown_has_delivered_nothing(batching: Batching, collector: Collector) -> None:
+    processor = batching(collector)
+    processor.shutdown()
+    with soon():
+        assert processor.force_flush() is False
+
+
+def test_shutdown_without_a_span(batching: Batching) -> None:
+    exporter = Encoded()
+    processor = batching(exporter)
+    processor.shutdown()
+    assert exporter.shut == 1
+    assert exporter.batches == []
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("boom"), TypeError("boom")], ids=lambda value: type(value).__name__
+)
+def test_an_exporter_whose_shutdown_raises(
+    batching: Batching, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Encoded):
+        def shutdown(self) -> None:
+            raise error
+
+    batching(Broken()).shutdown()
+    (record,) = caplog.records
+    assert "boom" in record.getMessage()
+
+
+# --- from where it hurts
+
+
+def test_a_flush_and_a_shutdown_inside_the_exporter(batching: Batching) -> None:
+    answers: list[bool] = []
+
+    def answer(batch: SpanBatch) -> ExportOutcome:
+        answers.append(processor.force_flush())
+        processor.shutdown()
+        return ExportOutcome(exported=batch.count)
+
+    exporter = Encoded(answer)
+    processor: BatchSpanProcessor = batching(exporter, max_export_batch_size=2)
+    with soon():
+        end_spans(provider(processor), 2)
+        until(lambda: exporter.shut == 1, "shutdown")
+        until(lambda: processor.stats()["queued"] == 0, "the end of the export")
+    assert answers == [False]
+    assert processor.stats() == account(2, exported=2)
+
+
+class Flushing(logging.Handler):
+    """A log handler that ends a span and flushes."""
+
+    def __init__(self, processor: BatchSpanProcessor) -> None:
+        super().__init__()
+        self.processor = processor
+        self.answers: list[bool | BaseException] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        end_spans(provider(self.processor), 1, "from the log handler")
+        try:
+            self.answers.append(self.processor.force_flush())
+        except BaseException as error:
+            self.answers.append(error)
+
+
+@pytest.mark.parametrize(
+    "error", [None, RuntimeError(), SystemExit()], ids=lambda value: type(value).__name__
+)
+def test_a_log_handler_that_flushes(
+    batching: Batching, request: pytest.FixtureRequest, error: BaseException | None
+) -> None:
+    """In the thread of the application, in the export thread during an export, and there after it failed."""
+
+    def answer(batch: SpanBatch) -> ExportOutcome:
+        if error is not None and len(exporter.batches) == 1:
+            raise error
+        return ExportOutcome(exported=batch.count)
+
+    exporter = Encoded(answer)
+    processor = batching(exporter, max_queue_size=2, max_export_batch_size=2)
+    logger, handler = logging.getLogger("otlpfast"), Flushing(processor)
+    logger.addHandler(handler)
+    request.addfinalizer(lambda: logger.removeHandler(handler))
+    with soon():
+        end_spans(provider(processor), 50)
+        processor.force_flush()
+        processor.shutdown()
+        end_spans(provider(processor), 1)
+    until(lambda: processor.stats()["queued"] == 0, "the end of the last export")
+    assert handler.answers
+    assert set(handler.answers) <= {True, False}
+
+
+def test_a_log_handler_that_raises(
+    batching: Batching, collector: Collector, request: pytest.FixtureRequest
+) -> None:
+    class Raising(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError("from the log handler")
+
+    logger, handler = logging.getLogger("otlpfast"), Raising()
+    logger.addHandler(handler)
+    request.addfinalizer(lambda: logger.removeHandler(handler))
+    collector.script(Reply(503))
+    processor = batching(collector, max_queue_size=2, max_queue_bytes=1000)
+    tracer = provider(processor).get_tracer("tests")
+    tracer.start_span("too large", attributes={"text": "x" * 2000}).end()
+    end_spans(tracer, 1)
+    assert processor.force_flush() is False
+    end_spans(tracer, 1)
+    assert processor.force_flush() is True
+    processor.shutdown()
+    end_spans(tracer, 1)
+    assert processor.stats() == account(4, exported=1, too_large=1, export_failed=1, shutdown=1)
