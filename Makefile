@@ -16,7 +16,7 @@ SANITIZED := build/sanitize/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench lint format wheel sanitize clean
+.PHONY: help demo test bench gate lint format wheel sanitize clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,8 +28,12 @@ test: $(BUILT) $(VENV)/.group-test ## the test suite, on the compiled and on the
 	$(call suite,c)
 	$(call suite,py)
 
-bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK
-	@$(BIN)/python -m pytest bench $(ARGS)
+bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; figures and ratios in build/bench.json
+	@mkdir -p build
+	@$(BIN)/python -m pytest bench --benchmark-json=build/bench.json $(ARGS)
+
+gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
+	@$(BIN)/python -m bench.gate $(ARGS)
 
 lint: $(BUILT) $(VENV)/.group-lint ## ruff, cython-lint, mypy --strict, stubtest
 	$(BIN)/ruff check .

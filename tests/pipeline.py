@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from otlpfast import BatchSpanProcessor, ExportOutcome, SpanBatch
 from otlpfast._account import Stats
 
 from .collector import PATIENCE, Collector
-from .exporting import Make, make_fixture  # noqa: F401
+from .exporting import Make
 from .spans import decode
 
 NEVER_MILLIS = 3_600_000  # a schedule delay that no test lives to see
@@ -86,6 +87,14 @@ def until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not in {PATIENCE} s: {what}"
         pause.wait(0.002)
+
+
+@contextmanager
+def soon() -> Iterator[None]:
+    """What waits for anything but its own deadline takes longer than this, by far."""
+    start = time.monotonic()
+    yield
+    assert time.monotonic() - start < PATIENCE / 2
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> None:

@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otlpfast import BatchSpanProcessor, SimpleSpanProcessor
 
 from .collector import Collector
-from .exporting import collector_fixture  # noqa: F401
-from .pipeline import Encoded, batching_fixture, end_spans, make_fixture  # noqa: F401
+from .exporting import collector_fixture, make_fixture  # noqa: F401
+from .pipeline import Encoded, batching_fixture, end_spans  # noqa: F401
 from .spans import provider
 
 QUEUE, DELAY = "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_SCHEDULE_DELAY"
@@ -38,6 +38,10 @@ def settings(processor: BatchSpanProcessor) -> dict[str, float]:
 DEFAULTS = {QUEUE: 2048, DELAY: 5000, BATCH: 512, TIMEOUT: 30_000, "max_queue_bytes": 64 * 1024 * 1024}
 
 
+def made_with(**arguments: Any) -> BatchSpanProcessor:
+    return BatchSpanProcessor(Encoded(), **arguments)
+
+
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     assert all(record.levelno == logging.WARNING for record in caplog.records)
     return [record.getMessage() for record in caplog.records]
@@ -53,21 +57,21 @@ def test_positional_arguments_as_the_stock_ones() -> None:
     given = {QUEUE: 100, DELAY: 200.5, BATCH: 10, TIMEOUT: 300}
     assert settings(processor) == {**DEFAULTS, **given}
     with pytest.raises(TypeError):
-        BatchSpanProcessor(Encoded(), 100, 200, 10, 300, 1000)  # type: ignore[misc]
+        BatchSpanProcessor(Encoded(), 100, 200, 10, 300, 1000)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("value", [0, -1, -(10**30), sys.maxsize + 1, 10**400], ids=str)
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_number_out_of_range(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name}={value}: .*whole number"):
-        BatchSpanProcessor(Encoded(), **{name: value})
+        made_with(**{name: value})
 
 
 @pytest.mark.parametrize("value", [1.5, "512", True, b"1", [1], 2j], ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("name", WHOLE)
 def test_no_whole_number(name: str, value: Any) -> None:
     with pytest.raises(TypeError, match=f"{name}=.*whole number") as caught:
-        BatchSpanProcessor(Encoded(), **{name: value})
+        made_with(**{name: value})
     assert repr(value) in str(caught.value)
 
 
@@ -80,14 +84,14 @@ def test_max_queue_bytes_has_no_variable_and_no_none() -> None:
 @pytest.mark.parametrize("name", MILLIS)
 def test_milliseconds_out_of_range(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name}={value}: .*positive number of milliseconds"):
-        BatchSpanProcessor(Encoded(), **{name: value})
+        made_with(**{name: value})
 
 
 @pytest.mark.parametrize("value", ["5000", False, [1], 2j], ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("name", MILLIS)
 def test_no_milliseconds(name: str, value: Any) -> None:
     with pytest.raises(TypeError, match=f"{name}=.*milliseconds") as caught:
-        BatchSpanProcessor(Encoded(), **{name: value})
+        made_with(**{name: value})
     assert repr(value) in str(caught.value)
 
 

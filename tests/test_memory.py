@@ -9,7 +9,7 @@ from array import array
 from typing import Any
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
@@ -141,8 +141,7 @@ def grown(late: bool, count: int) -> float:
 @pytest.mark.parametrize("late", [False, True])
 def test_100_000_spans_leave_nothing_behind(late: bool) -> None:
     # What is forgotten takes 16 bytes a span at the very least; a page here and there is no leak.
-    slow = late and IMPLEMENTATION == "py"  # encodes twice
-    assert ran(grown, late, 50_000 if slow else 100_000, patience=100) < 4
+    assert ran(grown, late, 100_000 if IMPLEMENTATION == "c" else 50_000, patience=100) < 6
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -166,6 +165,9 @@ def test_no_reference_is_left_behind(late: bool) -> None:
         watched += [*span._events, *span._links]
         for event in span._events:
             watched += [event._attributes, *(event.attributes or {}).values()]
+    # Everybody uses None and small numbers.
+    watched = [each for each in watched if each is not None and (type(each) is not int or each > 256)]
+    assert len(watched) > 500
 
     def through() -> None:
         for span in spans:
@@ -180,13 +182,9 @@ def test_no_reference_is_left_behind(late: bool) -> None:
     for _ in range(10):
         through()
     after = [sys.getrefcount(each) for each in watched]
-    shared = [id(None), id(True), id(False)]
-    changed = [
-        (each, was, now)
-        for each, was, now in zip(watched, before, after, strict=True)
-        if was != now and id(each) not in shared and not isinstance(each, int)
-    ]
-    assert changed == []
+    # A word has other owners that come and go; one reference a round is a leak.
+    pairs = zip(watched, before, after, strict=True)
+    assert [(each, was, now) for each, was, now in pairs if abs(now - was) >= 10] == []
     processor.shutdown()
 
 

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from .collector import Collector
-from .exporting import collector_fixture  # noqa: F401
+from .exporting import collector_fixture, make_fixture  # noqa: F401
 from .pipeline import (
     Batching,
     Held,
@@ -20,7 +20,6 @@ from .pipeline import (
     batching_fixture,  # noqa: F401
     end_spans,
     in_threads,
-    make_fixture,  # noqa: F401
     names,
     spans_of,
 )

@@ -15,7 +15,7 @@ from otlpfast import ExportOutcome, OTLPSpanExporter, SpanBatch
 from otlpfast._account import Stats
 
 from .collector import Collector, Reply
-from .exporting import collector_fixture, free_port  # noqa: F401
+from .exporting import collector_fixture, free_port, make_fixture  # noqa: F401
 from .pipeline import (
     Batching,
     Encoded,
@@ -24,7 +24,6 @@ from .pipeline import (
     batching_fixture,  # noqa: F401
     end_spans,
     in_threads,
-    make_fixture,  # noqa: F401
     names,
     until,
 )

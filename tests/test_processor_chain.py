@@ -23,7 +23,8 @@ from opentelemetry.trace import SpanKind
 
 from otlpfast import BatchSpanProcessor, SimpleSpanProcessor
 
-from .pipeline import Batching, Encoded, batching_fixture, make_fixture  # noqa: F401
+from .exporting import make_fixture  # noqa: F401
+from .pipeline import Batching, Encoded, batching_fixture  # noqa: F401
 from .spans import provider
 
 
@@ -132,7 +133,7 @@ def test_in_parallel(batching: Batching) -> None:
     exporter = Encoded()
     processor = batching(exporter)
     parallel = ConcurrentMultiSpanProcessor(2)
-    traced = TracerProvider(active_span_processor=parallel, shutdown_on_exit=False)  # type: ignore[arg-type]
+    traced = TracerProvider(active_span_processor=parallel, shutdown_on_exit=False)
     for each in (processor, AwsRedactor(), AzureRedactor()):
         traced.add_span_processor(each)
     secret(traced)
@@ -169,7 +170,7 @@ def test_in_a_wrapper(batching: Batching, forward_start: bool) -> None:
 
 
 def test_in_a_nested_multi_processor(batching: Batching) -> None:
-    exporter, inner = Encoded(), SynchronousMultiSpanProcessor()
+    exporter, inner = Encoded(), SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
     processor = batching(exporter)
     inner.add_span_processor(processor)
     traced = provider(inner, AwsRedactor(), AzureRedactor())

@@ -1,20 +1,14 @@
-"""force_flush() and shutdown(): they end in time, and what they say is true."""
+"""force_flush() and shutdown() end in time, and what a flush says is true."""
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from otlpfast import BatchSpanProcessor, ExportOutcome, SpanBatch
-
 from .collector import PATIENCE, Collector, Reply
-from .exporting import Make, collector_fixture, free_port  # noqa: F401
+from .exporting import Make, collector_fixture, free_port, make_fixture  # noqa: F401
 from .pipeline import (
     Batching,
     Encoded,
@@ -23,22 +17,14 @@ from .pipeline import (
     batching_fixture,  # noqa: F401
     end_spans,
     in_threads,
-    make_fixture,  # noqa: F401
     names,
+    soon,
     until,
 )
 from .spans import provider
 
 HANGS = Reply(delay=float("inf"))
 HOUR = 3_600_000
-
-
-@contextmanager
-def soon() -> Iterator[None]:
-    """What waits for anything but its own deadline takes longer than this, by far."""
-    start = time.monotonic()
-    yield
-    assert time.monotonic() - start < PATIENCE / 2
 
 
 # --- the truth
@@ -172,7 +158,7 @@ def test_an_exporter_is_given_what_is_left_of_a_shutdown(batching: Batching) -> 
     assert 0 < exporter.timeouts[0] <= 5
 
 
-@pytest.mark.parametrize("timeout", [None, 1e300, float("inf"), 10**400, "5", object()], ids=str)
+@pytest.mark.parametrize("timeout", [None, 1e300, float("inf"), 10**400, "5000", object()], ids=str)
 def test_any_timeout_is_taken(batching: Batching, collector: Collector, timeout: Any) -> None:
     processor = batching(collector)
     end_spans(provider(processor), 1)
@@ -205,143 +191,3 @@ def test_a_flush_does_not_outwait_a_shutdown(batching: Batching) -> None:
     exporter.let_go.set()
     flush.join(PATIENCE)
     assert answers == [False]
-
-
-# --- shutdown
-
-
-def test_shutdown_delivers_what_waits(batching: Batching, collector: Collector) -> None:
-    processor = batching(collector, max_export_batch_size=4)
-    end_spans(provider(processor), 10)
-    processor.shutdown()
-    assert len(collector.spans) == 10
-    assert processor.stats() == account(10, exported=10)
-    assert not processor._worker._thread or not processor._worker._thread.is_alive()
-
-
-def test_a_second_shutdown_is_harmless(batching: Batching) -> None:
-    exporter = Encoded()
-    processor = batching(exporter)
-    end_spans(provider(processor), 1)
-    in_threads(4, lambda _: processor.shutdown())
-    processor.shutdown()
-    assert exporter.shut == 1
-    assert processor.stats() == account(1, exported=1)
-
-
-def test_a_flush_after_shutdown_has_delivered_nothing(batching: Batching, collector: Collector) -> None:
-    processor = batching(collector)
-    processor.shutdown()
-    with soon():
-        assert processor.force_flush() is False
-
-
-def test_shutdown_without_a_span(batching: Batching) -> None:
-    exporter = Encoded()
-    processor = batching(exporter)
-    processor.shutdown()
-    assert exporter.shut == 1
-    assert exporter.batches == []
-
-
-@pytest.mark.parametrize(
-    "error", [RuntimeError("boom"), TypeError("boom")], ids=lambda value: type(value).__name__
-)
-def test_an_exporter_whose_shutdown_raises(
-    batching: Batching, error: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Broken(Encoded):
-        def shutdown(self) -> None:
-            raise error
-
-    batching(Broken()).shutdown()
-    (record,) = caplog.records
-    assert "boom" in record.getMessage()
-
-
-# --- from where it hurts
-
-
-def test_a_flush_and_a_shutdown_inside_the_exporter(batching: Batching) -> None:
-    answers: list[bool] = []
-
-    def answer(batch: SpanBatch) -> ExportOutcome:
-        answers.append(processor.force_flush())
-        processor.shutdown()
-        return ExportOutcome(exported=batch.count)
-
-    exporter = Encoded(answer)
-    processor: BatchSpanProcessor = batching(exporter, max_export_batch_size=2)
-    with soon():
-        end_spans(provider(processor), 2)
-        until(lambda: exporter.shut == 1, "shutdown")
-        until(lambda: processor.stats()["queued"] == 0, "the end of the export")
-    assert answers == [False]
-    assert processor.stats() == account(2, exported=2)
-
-
-class Flushing(logging.Handler):
-    """A log handler that ends a span and flushes."""
-
-    def __init__(self, processor: BatchSpanProcessor) -> None:
-        super().__init__()
-        self.processor = processor
-        self.answers: list[bool | BaseException] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        end_spans(provider(self.processor), 1, "from the log handler")
-        try:
-            self.answers.append(self.processor.force_flush())
-        except BaseException as error:
-            self.answers.append(error)
-
-
-@pytest.mark.parametrize(
-    "error", [None, RuntimeError(), SystemExit()], ids=lambda value: type(value).__name__
-)
-def test_a_log_handler_that_flushes(
-    batching: Batching, request: pytest.FixtureRequest, error: BaseException | None
-) -> None:
-    """In the thread of the application, in the export thread during an export, and there after it failed."""
-
-    def answer(batch: SpanBatch) -> ExportOutcome:
-        if error is not None and len(exporter.batches) == 1:
-            raise error
-        return ExportOutcome(exported=batch.count)
-
-    exporter = Encoded(answer)
-    processor = batching(exporter, max_queue_size=2, max_export_batch_size=2)
-    logger, handler = logging.getLogger("otlpfast"), Flushing(processor)
-    logger.addHandler(handler)
-    request.addfinalizer(lambda: logger.removeHandler(handler))
-    with soon():
-        end_spans(provider(processor), 50)
-        processor.force_flush()
-        processor.shutdown()
-        end_spans(provider(processor), 1)
-    until(lambda: processor.stats()["queued"] == 0, "the end of the last export")
-    assert handler.answers
-    assert set(handler.answers) <= {True, False}
-
-
-def test_a_log_handler_that_raises(
-    batching: Batching, collector: Collector, request: pytest.FixtureRequest
-) -> None:
-    class Raising(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            raise RuntimeError("from the log handler")
-
-    logger, handler = logging.getLogger("otlpfast"), Raising()
-    logger.addHandler(handler)
-    request.addfinalizer(lambda: logger.removeHandler(handler))
-    collector.script(Reply(503))
-    processor = batching(collector, max_queue_size=2, max_queue_bytes=1000)
-    tracer = provider(processor).get_tracer("tests")
-    tracer.start_span("too large", attributes={"text": "x" * 2000}).end()
-    end_spans(tracer, 1)
-    assert processor.force_flush() is False
-    end_spans(tracer, 1)
-    assert processor.force_flush() is True
-    processor.shutdown()
-    end_spans(tracer, 1)
-    assert processor.stats() == account(4, exported=1, too_large=1, export_failed=1, shutdown=1)

@@ -28,7 +28,7 @@ def provider(endpoint: str, **settings: Any) -> TracerProvider:
 
 def ends_spans_and_ends(endpoint: str) -> None:
     trace.set_tracer_provider(provider(endpoint))
-    end_spans(trace.get_tracer("tests"), 700)  # type: ignore[arg-type]
+    end_spans(trace.get_tracer("tests"), 700)
 
 
 def test_a_script_that_just_ends(collector: Collector) -> None:

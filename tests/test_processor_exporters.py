@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otlpfast import BatchSpanProcessor, ExportOutcome, SimpleSpanProcessor, SpanBatch
 
 from .collector import Collector, Reply
-from .exporting import Make, collector_fixture, free_port  # noqa: F401
+from .exporting import Make, collector_fixture, free_port, make_fixture  # noqa: F401
 from .pipeline import (
     NEVER_MILLIS,
     Batching,
@@ -29,7 +29,6 @@ from .pipeline import (
     account,
     batching_fixture,  # noqa: F401
     end_spans,
-    make_fixture,  # noqa: F401
 )
 from .spans import Keep, official, provider
 
@@ -88,7 +87,7 @@ def test_the_official_exporter(processor_of: Processor, collector: Collector) ->
     end_spans(provider(processor, keep), 1)
     assert processor.force_flush()
     (span,) = collector.spans
-    assert span.span_id == keep.spans[0].context.span_id.to_bytes(8, "big")  # type: ignore[union-attr]
+    assert span.span_id == keep.spans[0].context.span_id.to_bytes(8, "big")
     processor.shutdown()
 
 
@@ -115,9 +114,23 @@ def test_an_exporter_that_fails(
 
 @both
 def test_what_is_no_exporter(processor_of: Processor) -> None:
-    for wrong in (None, "console", InMemorySpanExporter, object()):
+    wrongs: list[Any] = [None, "console", InMemorySpanExporter, object()]
+    for wrong in wrongs:
         with pytest.raises(TypeError, match="span_exporter="):
             processor_of(wrong)
+
+
+@both
+@pytest.mark.parametrize("hostile", [None, 3], ids=repr)
+def test_an_exporter_of_spans_is_given_nothing_else(processor_of: Processor, hostile: Any) -> None:
+    exporter = Exporter()
+    processor = processor_of(exporter)
+    processor.on_end(hostile)
+    end_spans(provider(processor), 1)
+    processor.force_flush()
+    assert [getattr(span, "name", span) for span in exporter.spans] == ["span 0"]
+    assert processor.stats() == account(2, exported=1, encode_error=1)
+    processor.shutdown()
 
 
 # --- the key that keeps an exporter's own HTTP calls from being traced

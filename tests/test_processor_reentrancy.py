@@ -165,7 +165,7 @@ def talking(endpoint: str, late: bool) -> dict[str, Any]:
     for number in range(10):
         end_spans(tracer, 1, f"before {number}")
         span = hand_made(name=f"chatty {number}")
-        span._attributes = {"key": chatty}
+        span._attributes = {"key": chatty}  # type: ignore[dict-item]
         tracer.span_processor.on_end(span)
         end_spans(tracer, 1, f"after {number}")
     flushes = [processor.force_flush(), processor.force_flush()]  # the first may make it talk once more

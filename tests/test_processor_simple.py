@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from otlpfast import ExportOutcome, SimpleSpanProcessor, SpanBatch
 
 from .collector import Collector, Reply
-from .exporting import Make, collector_fixture  # noqa: F401
-from .pipeline import Encoded, account, end_spans, in_threads, make_fixture, names  # noqa: F401
+from .exporting import Make, collector_fixture, make_fixture  # noqa: F401
+from .pipeline import Encoded, account, end_spans, in_threads, names
 from .spans import Keep, official, provider
 
 

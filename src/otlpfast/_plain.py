@@ -164,6 +164,9 @@ def _without_views(value: Any) -> Any:
 
 def frozen_value(value: object) -> Any:
     """A plain value that shares nothing with what it was made of: where that has views, this has tuples."""
+    cls = type(value)
+    if value is None or cls is str or cls is bool or cls is float or cls is bytes:
+        return value
     return _without_views(plain_value(value))
 
 

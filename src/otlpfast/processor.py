@@ -39,11 +39,11 @@ def _deadline(timeout_millis: float | None) -> float:
     return time.monotonic() + (min(wait, LONGEST_WAIT) if wait > 0 else 0)
 
 
-def _sampled(span: ReadableSpan) -> bool:
+def _sampled(span: ReadableSpan) -> bool | None:
     try:
         return bool(span.context and span.context.trace_flags.sampled)
-    except Exception:  # no span of the SDK's; the encoder makes of it what it can
-        return True
+    except Exception:
+        return None  # what has no context is no span
 
 
 class BatchSpanProcessor(SpanProcessor):
@@ -231,13 +231,17 @@ class SimpleSpanProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Exports the span, waiting for any export under way. Never raises."""
-        if not _sampled(span):
+        sampled = _sampled(span)
+        if sampled is False:
             return
         self._after_fork()
         self._counters.add("ended")
         if self._shut:
             self._counters.add("shutdown")
             self._delivery.log.warning("shutdown", "a span ended after shutdown() and was dropped")
+            return
+        if sampled is None:
+            self._counters.add("encode_error")
             return
         with self._lock:
             self._delivery.deliver((span,), 1, None)

@@ -1,0 +1,105 @@
+"""What a span costs the thread that ends it, and what it costs until its bytes are ready to be sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as official_encode
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor as SDKBatchSpanProcessor
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otlpfast import BatchSpanProcessor, ExportOutcome, SpanBatch
+
+from .conftest import Measure
+from .spans import BATCH, provider, stock_spans
+
+
+class OfficialBytes(SpanExporter):
+    """Encodes as the official exporter does, and sends nothing."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        official_encode(spans).SerializeToString()
+        return SpanExportResult.SUCCESS
+
+
+class OurBytes(SpanExporter):
+    """Puts encoded batches together as otlpfast's exporter does, and sends nothing."""
+
+    def export_batch(self, batch: SpanBatch, timeout: float | None = None) -> ExportOutcome:
+        batch.buffers  # noqa: B018
+        return ExportOutcome(exported=batch.count)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        raise NotImplementedError("takes encoded batches")
+
+
+Make = Callable[[], Any]
+
+LARGE: dict[str, Any] = {
+    "max_queue_size": 4 * BATCH,
+    "schedule_delay_millis": 3_600_000,
+    "max_export_batch_size": 4 * BATCH,
+}
+"""No export starts by itself, so that it does not run beside what is measured."""
+
+
+@pytest.fixture(scope="module")
+def spans() -> list[ReadableSpan]:
+    return stock_spans()
+
+
+def sdk() -> SDKBatchSpanProcessor:
+    return SDKBatchSpanProcessor(OfficialBytes(), **LARGE)
+
+
+def early() -> BatchSpanProcessor:
+    """Encodes in on_end: it is the last of its provider's processors."""
+    processor = BatchSpanProcessor(OurBytes(), **LARGE)
+    provider(processor).get_tracer("bench").start_span("first")
+    return processor
+
+
+def late() -> BatchSpanProcessor:
+    """Keeps the spans, for another processor that comes after it might change them."""
+    processor = BatchSpanProcessor(OurBytes(), **LARGE)
+    provider(processor, SpanProcessor()).get_tracer("bench").start_span("first")
+    return processor
+
+
+@pytest.mark.benchmark(timer=time.thread_time)
+@pytest.mark.parametrize("timing", ["early", "late"])
+@pytest.mark.parametrize("side", ["SDK", "otlpfast"])
+def test_on_end(measure: Measure, spans: list[ReadableSpan], side: str, timing: str) -> None:
+    make: Make = sdk if side == "SDK" else {"early": early, "late": late}[timing]
+
+    def work(processor: Any) -> None:
+        on_end = processor.on_end
+        for span in spans:
+            on_end(span)
+
+    operation = f"on_end, encoded {timing} (the SDK: never here)"
+    measure(operation, side, work, BATCH, at_most=2e-6, setup=lambda: ((make(),), {}), teardown=shut)
+
+
+@pytest.mark.benchmark(timer=time.process_time)  # both threads
+@pytest.mark.parametrize("timing", ["early", "late"])
+@pytest.mark.parametrize("side", ["SDK", "otlpfast"])
+def test_to_bytes(measure: Measure, spans: list[ReadableSpan], side: str, timing: str) -> None:
+    make: Make = sdk if side == "SDK" else {"early": early, "late": late}[timing]
+
+    def work(processor: Any) -> None:
+        on_end = processor.on_end
+        for span in spans:
+            on_end(span)
+        assert processor.force_flush()
+
+    operation = f"on_end and force_flush, to bytes, {timing}"
+    measure(operation, side, work, BATCH, setup=lambda: ((make(),), {}), teardown=shut, rounds=30)
+
+
+def shut(processor: Any) -> None:
+    processor.shutdown()

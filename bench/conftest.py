@@ -1,0 +1,175 @@
+"""Benchmarks are pairs: the same operation by the stock SDK (or another reference) and by otlpfast, one run.
+
+What each pair came to is printed as a table of ratios at the end, and saved under "ratios" where
+pytest-benchmark saves its JSON. Nothing fails by the clock: a promised ratio is reported as met or short.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sysconfig
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pytest
+
+import otlpfast
+
+# What a reader has to know about these figures.
+BIAS = (
+    "processor time, best of many rounds, caches warm: both sides look better than they do in a service",
+    "a ratio holds for one machine and interpreter: a PGO build of CPython speeds up the SDK more",
+    "the SDK's on_end() does not encode, its worker does that later: the rows 'to bytes' include it",
+    "a SpanWrapper ends in the SDK's own set_attributes(), which is most of what it costs",
+    "counters: the worst round, for only threads that really run at once fight for a cache line",
+)
+
+
+@dataclass
+class Pair:
+    """One operation as done by both sides, in seconds.
+
+    ``promised`` is the least ratio to be reached, ``at_most`` the most seconds that otlpfast may take.
+    """
+
+    operation: str
+    reference: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    promised: float | None = None
+    at_most: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Reference ÷ otlpfast."""
+        if set(self.seconds) != {"reference", "otlpfast"}:
+            return None
+        return self.seconds["reference"] / self.seconds["otlpfast"]
+
+    @property
+    def verdict(self) -> str:
+        """Whether what was promised of the compiled implementation was reached."""
+        if self.ratio is None or otlpfast.IMPLEMENTATION != "c":
+            return ""
+        if self.promised is not None:
+            return f"{'met' if self.ratio >= self.promised else 'short'} (promised {self.promised:g}×)"
+        if self.at_most is not None:
+            reached = self.seconds["otlpfast"] <= self.at_most
+            return f"{'met' if reached else 'short'} (promised at most {_time(self.at_most)})"
+        return ""
+
+
+PAIRS: dict[str, Pair] = {}
+
+Measure = Callable[..., Any]
+
+
+@pytest.fixture
+def measure(benchmark: Any) -> Measure:
+    """Times one side of a pair.
+
+    Gives a function of the operation, the side ("otlpfast" or the reference's name), the work and how many
+    operations one call of it does. ``promised`` and ``at_most`` are a Pair's, ``statistic`` is what is
+    compared. With ``setup``, which gives the arguments, each round is one call between it and ``teardown``.
+    """
+
+    def run(
+        operation: str,
+        side: str,
+        work: Callable[..., Any],
+        operations: int = 1,
+        *,
+        promised: float | None = None,
+        at_most: float | None = None,
+        statistic: str = "min",
+        setup: Callable[[], Any] | None = None,
+        teardown: Callable[..., Any] | None = None,
+        rounds: int = 100,
+    ) -> Any:
+        benchmark.group = operation
+        benchmark.extra_info.update(operation=operation, side=side, operations=operations)
+        if setup is None:
+            result = benchmark(work)
+        else:
+            result = benchmark.pedantic(work, setup=setup, teardown=teardown, rounds=rounds, warmup_rounds=2)
+        if benchmark.stats is not None:  # --benchmark-disable runs the code alone
+            pair = PAIRS.setdefault(operation, Pair(operation))
+            pair.promised, pair.at_most = promised or pair.promised, at_most or pair.at_most
+            role = "otlpfast" if side == "otlpfast" else "reference"
+            pair.seconds[role] = getattr(benchmark.stats.stats, statistic) / operations
+            pair.reference = side if role == "reference" else pair.reference
+        return result
+
+    return run
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _circumstances() -> dict[str, str]:
+    interpreter = f"{platform.python_implementation()} {platform.python_version()}"
+    return {
+        "otlpfast": f"{otlpfast.__version__}, implementation {otlpfast.IMPLEMENTATION!r}",
+        "python": f"{interpreter}, {platform.python_compiler()}, {_build()}",
+        "opentelemetry-sdk": _version("opentelemetry-sdk"),
+        "protobuf": _version("protobuf"),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {_processor()}",
+    }
+
+
+def _build() -> str:
+    options = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    return "PGO" if "--enable-optimizations" in options else "no PGO"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(
+                (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), ""
+            )
+    except OSError:
+        return platform.processor()
+
+
+def pytest_report_header() -> list[str]:
+    return [f"{name}: {value}" for name, value in _circumstances().items()]
+
+
+def pytest_benchmark_update_json(config: Any, benchmarks: Any, output_json: dict[str, Any]) -> None:
+    """Adds the table to the JSON."""
+    rows = [{**asdict(pair), "ratio": pair.ratio, "verdict": pair.verdict} for pair in PAIRS.values()]
+    output_json["ratios"] = {"pairs": rows, "circumstances": _circumstances(), "bias": list(BIAS)}
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1e9:.3g} ns" if seconds < 1e-6 else f"{seconds * 1e6:.2f} µs"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if not PAIRS:
+        return
+    out = terminalreporter
+    out.section("reference ÷ otlpfast, in this run")
+    out.line(f"{'operation':<46} {'reference':>28} {'otlpfast':>10} {'ratio':>8}")
+    for pair in PAIRS.values():
+        reference = f"{pair.reference} {_time(pair.seconds.get('reference'))}"
+        ratio = "-" if pair.ratio is None else f"{pair.ratio:.3g}×"
+        ours = _time(pair.seconds.get("otlpfast"))
+        out.line(f"{pair.operation:<46} {reference:>28} {ours:>10} {ratio:>8}  {pair.verdict}".rstrip())
+    out.line("")
+    for name, value in _circumstances().items():
+        out.line(f"{name}: {value}")
+    for sentence in BIAS:
+        out.line(f"bias: {sentence}")
+    if otlpfast.IMPLEMENTATION != "c":
+        out.line("the plain-Python implementation ran: promises are made of the compiled one")
