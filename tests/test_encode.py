@@ -133,6 +133,13 @@ class TestGrouping:
         spans = [hand_made(resource=Resource({"n": i})) for i in range(3000)]
         assert decode(encode_spans(spans)) == official(spans)
 
+    def test_the_table_may_forget_a_group_while_it_grows(self) -> None:
+        first = hand_made(resource=Resource({"n": "first"}))
+        spans = [first, *(hand_made(resource=Resource({"n": i})) for i in range(2500)), first]
+        request = decode(encode_spans(spans))
+        assert request == official(spans)
+        assert len(request.resource_spans[0].scope_spans[0].spans) == 2
+
     def test_a_span_without_scope(self) -> None:
         spans = [hand_made(instrumentation_scope=None)]
         assert decode(encode_spans(spans)) == official(spans)

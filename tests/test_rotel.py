@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
+import sysconfig
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,11 +45,16 @@ class Rotel:
             *("--otlp-exporter-endpoint", target.base),
             "--disable-batching",
         ]
+        libraries = [sysconfig.get_config_var("LIBDIR"), os.environ.get("LD_LIBRARY_PATH")]
+        environment = {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries))}
+        environment.pop("LD_PRELOAD", None)  # sanitizers are not for rotel
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         until(lambda: self._listens(http), "rotel listens")
 
     def _listens(self, port: int) -> bool:
+        if self.process.poll() == 127 and "libpython" in self.log.read_text():
+            pytest.skip("rotel-agent needs a shared libpython, and this interpreter was built without")
         assert self.process.poll() is None, self.log.read_text()
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", port)) == 0

@@ -583,14 +583,22 @@ class BatchBuilder:
     """Encodes spans into one batch, grouped by resource and scope in the order of their first span."""
 
     def __init__(self) -> None:
-        self._groups: dict[int, tuple[ScopeEntry, SpanBuffer]] = {}
+        self._groups: list[tuple[ScopeEntry, SpanBuffer]] = []
+        self._by_key: dict[tuple[bytes, ...], list[tuple[ScopeEntry, SpanBuffer]]] = {}
         self.count = 0
         self.nbytes = 0
 
+    def _buffer(self, entry: ScopeEntry) -> SpanBuffer:
+        alike = self._by_key.setdefault(entry.key, [])
+        for known, buffer in alike:
+            if known.is_same(entry):
+                return buffer
+        self._groups.append((entry, _buffer_pool.acquire()))
+        alike.append(self._groups[-1])
+        return self._groups[-1][1]
+
     def _add_encoded(self, entry: ScopeEntry, data: bytes) -> None:
-        if id(entry) not in self._groups:
-            self._groups[id(entry)] = (entry, _buffer_pool.acquire())
-        self._groups[id(entry)][1].append(data)
+        self._buffer(entry).append(data)
         self.count += 1
         self.nbytes += len(data)
 
@@ -605,7 +613,7 @@ class BatchBuilder:
 
     def finish(self) -> list[Group]:
         """Ends the batch: a list of (entry, views, count), one a group that has spans."""
-        return [(entry, [buffer.view()], buffer.count) for entry, buffer in self._groups.values()]
+        return [(entry, [buffer.view()], buffer.count) for entry, buffer in self._groups]
 
 
 class _Sized(Protocol):
@@ -657,9 +665,9 @@ class SpanQueue:
         if self.waiting >= self.max_spans or self.nbytes >= self.max_bytes:
             return outcome | self._dropped("queue_full")
         readable = plain_span(span)
-        if readable is None and not keep:
+        if readable is None:
             return outcome | self._dropped("encode_error")
-        data = b"" if readable is None else _encode(readable)
+        data = _encode(readable)
         if len(data) > self.max_bytes - self.nbytes:
             return outcome | self._dropped("too_large" if len(data) > self.max_bytes else "queue_full")
         waiting: _Sized
@@ -667,7 +675,6 @@ class SpanQueue:
             self._kept.append((span, len(data)))
             waiting = self._kept
         else:
-            assert readable is not None
             entry = _scope_table.entry(readable.resource, readable.instrumentation_scope)
             self._encoded.append((entry, data))
             waiting = self._encoded

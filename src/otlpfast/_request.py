@@ -22,12 +22,20 @@ def varint(number: int) -> bytes:
 
 def request_parts(groups: Sequence[Group]) -> list[bytes | memoryview]:
     """What, joined, is an ExportTraceServiceRequest: prefixes made here, the groups' views as they are."""
-    by_resource: dict[int, tuple[ResourceEntry, list[Group]]] = {}
+    by_resource: dict[tuple[bytes, bytes], list[tuple[ResourceEntry, list[Group]]]] = {}
+    resources: list[tuple[ResourceEntry, list[Group]]] = []
     for group in groups:
         resource = group[0].resource
-        by_resource.setdefault(id(resource), (resource, []))[1].append(group)
+        alike = by_resource.setdefault((resource.head, resource.tail), [])
+        for known, scopes in alike:
+            if known.is_same(resource):
+                scopes.append(group)
+                break
+        else:
+            resources.append((resource, [group]))
+            alike.append(resources[-1])
     parts: list[bytes | memoryview] = []
-    for resource, scopes in by_resource.values():
+    for resource, scopes in resources:
         body: list[bytes | memoryview] = [resource.head]
         for entry, views, _ in scopes:
             length = len(entry.head) + sum(view.nbytes for view in views) + len(entry.tail)

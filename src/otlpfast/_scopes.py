@@ -17,22 +17,50 @@ Encoded = tuple[bytes, bytes]
 
 
 class ResourceEntry:
-    """An encoded resource: in a ResourceSpans ``head`` is before the scopes, ``tail`` (schema URL) after."""
+    """An encoded resource: in a ResourceSpans ``head`` comes before the scopes, ``tail`` (the schema URL) after."""
 
-    __slots__ = ("head", "tail")
+    __slots__ = ("head", "resource", "tail")
 
-    def __init__(self, encoded: Encoded) -> None:
+    def __init__(self, resource: Any, encoded: Encoded) -> None:
+        self.resource = resource
         self.head, self.tail = encoded
+
+    def is_same(self, other: ResourceEntry) -> bool:
+        """Whether both are of equal resources, as they are where the table had forgotten the first."""
+        return self is other or (
+            (self.head, self.tail) == (other.head, other.tail) and _equal(self.resource, other.resource)
+        )
 
 
 class ScopeEntry:
     """An encoded scope of one resource: in a ScopeSpans ``head`` comes before the spans, ``tail`` after."""
 
-    __slots__ = ("head", "resource", "tail")
+    __slots__ = ("head", "resource", "scope", "tail")
 
-    def __init__(self, resource: ResourceEntry, encoded: Encoded) -> None:
+    def __init__(self, resource: ResourceEntry, scope: Any, encoded: Encoded) -> None:
         self.resource = resource
+        self.scope = scope
         self.head, self.tail = encoded
+
+    @property
+    def key(self) -> tuple[bytes, ...]:
+        """What was encoded: entries that are the same have the same."""
+        return (self.resource.head, self.resource.tail, self.head, self.tail)
+
+    def is_same(self, other: ScopeEntry) -> bool:
+        """Whether both are of equal scopes and resources, so that their spans belong into one group."""
+        return self is other or (
+            self.key == other.key
+            and _equal(self.scope, other.scope)
+            and self.resource.is_same(other.resource)
+        )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return one is other or bool(one == other)
+    except Exception:
+        return False
 
 
 class ScopeTable:
@@ -65,13 +93,15 @@ class ScopeTable:
         if len(self._by_identity) >= _MAX_ENTRIES:
             self.clear()
         resource_entry: ResourceEntry = _intern(
-            self._resources, resource, lambda: ResourceEntry(_encode(self._encode_resource, resource))
+            self._resources,
+            resource,
+            lambda: ResourceEntry(resource, _encode(self._encode_resource, resource)),
         )
         # A resource entry lives as long as the table that it is in, so its identity can stand for it.
         scope_entry: ScopeEntry = _intern(
             self._scopes,
             (id(resource_entry), scope),
-            lambda: ScopeEntry(resource_entry, _encode(self._encode_scope, scope)),
+            lambda: ScopeEntry(resource_entry, scope, _encode(self._encode_scope, scope)),
         )
         self._by_identity[key] = (resource, scope, scope_entry)
         return scope_entry

@@ -66,6 +66,7 @@ cdef class BatchBuilder:
     """Encodes spans into one batch, grouped by resource and scope in the order of their first span."""
 
     cdef list groups
+    cdef dict by_key
     cdef _Group last
     cdef bint sealed
     cdef Py_ssize_t refused
@@ -75,6 +76,7 @@ cdef class BatchBuilder:
 
     def __cinit__(self):
         self.groups = []
+        self.by_key = {}
         self.usual_size = 256
 
     cdef _Group find(self, PyObject *span):
@@ -99,10 +101,12 @@ cdef class BatchBuilder:
         entry = _scope_table.entry(resource, scope)
         fresh = _Group.__new__(_Group)
         fresh.buffers = []
-        for group in self.groups:
-            if group.entry is entry:
-                return group
         fresh.entry, fresh.resource, fresh.scope = entry, resource, scope
+        alike = self.by_key.setdefault(entry.key, [])
+        for group in alike:
+            if entry.is_same(group.entry):
+                return group
+        alike.append(fresh)
         self.groups.append(fresh)
         return fresh
 
@@ -278,9 +282,10 @@ cdef class SpanQueue:
         self.scratch.pos = 0
         if put_span(&self.scratch, <PyObject *> readable, plain) == BAIL and not plain:
             readable = plain_span(span)
+            if readable is None:
+                return self.dropped(ENCODE_ERROR)
             self.scratch.pos = 0
-            if readable is not None:
-                put_span(&self.scratch, <PyObject *> readable, True)
+            put_span(&self.scratch, <PyObject *> readable, True)
         size = self.scratch.pos
         if self.scratch.cap > (1 << 20):
             free(self.scratch.data)
