@@ -17,7 +17,7 @@ Encoded = tuple[bytes, bytes]
 
 
 class ResourceEntry:
-    """An encoded resource: in a ResourceSpans ``head`` comes before the scopes, ``tail`` (the schema URL) after."""
+    """An encoded resource: in a ResourceSpans ``head`` comes before the scopes, ``tail`` after."""
 
     __slots__ = ("head", "resource", "tail")
 
