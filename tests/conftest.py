@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401  before any provider is made: see otlpfast/processor.py
 import os
 from collections.abc import Iterator
 

@@ -32,8 +32,9 @@ def imported(wanted: str | None, source: Path = PACKAGE.parent) -> Answer:
     if wanted is not None:
         environment["OTLPFAST_IMPL"] = wanted
     code = "import otlpfast; print(otlpfast.__file__); print(otlpfast.IMPLEMENTATION)"
+    command = [sys.executable, "-c", code]
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+        command, env=environment, cwd=source, capture_output=True, text=True, timeout=60, check=False
     )
     if done.returncode:
         return Answer("", done.stderr.splitlines()[-1])

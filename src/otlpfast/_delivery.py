@@ -101,7 +101,11 @@ class Delivery:
 
 
 def _is_sound(outcome: ExportOutcome, count: int) -> bool:
-    if not isinstance(outcome, ExportOutcome) or min(outcome.exported, outcome.rejected) < 0:
+    if not isinstance(outcome, ExportOutcome):
+        return False
+    if not isinstance(outcome.exported, int) or not isinstance(outcome.rejected, int):
+        return False
+    if min(outcome.exported, outcome.rejected) < 0:
         return False
     return outcome.exported + outcome.rejected <= count
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from math import prod
 from typing import Any
 
 from opentelemetry.attributes import BoundedAttributes
@@ -94,8 +95,14 @@ def _buffer_value(value: object, depth: int, budget: _Budget) -> Any:
     if kind and kind not in "biuf":
         raise TypeError("not numbers")
     view = memoryview(value)  # type: ignore[arg-type]
-    if view.ndim == 1 and numeric_code(view) is not None:
-        return view if depth + 2 <= MAX_DEPTH else TOO_DEEP
+    if view.ndim == 1 and numeric_code(view) is not None and not view.suboffsets:
+        if depth + 2 > MAX_DEPTH:
+            return TOO_DEEP
+        view = view[: budget.left]
+        budget.left -= len(view)
+        return view
+    if prod(view.shape or ()) > budget.left:  # a broadcast array can have any number of items in no memory
+        raise ValueError("too many items")
     items = value.tolist() if hasattr(value, "tolist") else view.tolist()
     if type(items) is type(value):
         raise TypeError("no plain number")
@@ -272,7 +279,7 @@ def _list(items: Any, dropped: object, make: Any, budget: _Budget) -> BoundedLis
         try:
             made._dq.append(make(item, budget))  # type: ignore[attr-defined]
         except Exception:
-            made.dropped += 1
+            made.dropped = min(made.dropped + 1, _UINT32_MAX)
     return made
 
 

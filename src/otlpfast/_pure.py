@@ -635,10 +635,11 @@ class SpanQueue:
     def _start(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._encoded: deque[tuple[ScopeEntry, bytes]] = deque()
-        self._kept: deque[tuple[Any, int]] = deque()
+        # The sums first: the spans of the old queue may end others in their finalisers.
         self.nbytes = 0
         self.in_flight = 0
+        self._encoded: deque[tuple[ScopeEntry, bytes]] = deque()
+        self._kept: deque[tuple[Any, int]] = deque()
 
     @property
     def waiting(self) -> int:
@@ -660,16 +661,25 @@ class SpanQueue:
         if not _probably_sampled(span):
             return outcome
         self.counters.add("ended")
+        try:
+            return outcome | self._admit(span, keep)
+        except Exception:  # no memory, or no stack left
+            return outcome | self._dropped("encode_error")
+        except BaseException:  # the application's own, which goes on to it
+            self.counters.add("encode_error")
+            raise
+
+    def _admit(self, span: Any, keep: bool) -> int:
         if self.closed:
-            return outcome | self._dropped("shutdown")
+            return self._dropped("shutdown")
         if self.waiting >= self.max_spans or self.nbytes >= self.max_bytes:
-            return outcome | self._dropped("queue_full")
+            return self._dropped("queue_full")
         readable = plain_span(span)
         if readable is None:
-            return outcome | self._dropped("encode_error")
+            return self._dropped("encode_error")
         data = _encode(readable)
         if len(data) > self.max_bytes - self.nbytes:
-            return outcome | self._dropped("too_large" if len(data) > self.max_bytes else "queue_full")
+            return self._dropped("too_large" if len(data) > self.max_bytes else "queue_full")
         waiting: _Sized
         if keep:
             self._kept.append((span, len(data)))
@@ -680,7 +690,7 @@ class SpanQueue:
             waiting = self._encoded
         with self._lock:
             self.nbytes += len(data)
-        return outcome | (READY if len(waiting) >= self.batch_size else 0)
+        return READY if len(waiting) >= self.batch_size else 0
 
     def take(self, partial: bool = True) -> tuple[BatchBuilder | list[Any], int, int] | None:
         """The next batch as (BatchBuilder or list of kept spans, spans, bytes), or None.
@@ -744,7 +754,7 @@ def _pop(waiting: deque[Any], most: int) -> Sequence[Any]:
 
 def _probably_sampled(span: Any) -> bool:
     try:
-        return bool(span.context and span.context.trace_flags.sampled)
+        return bool(span.context and int(span.context.trace_flags) & 1)
     except Exception:
         return True
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# The SDK's provider uses a thread pool in its fork hook. Where the pool's module comes after the provider,
+# that hook runs before the pool's own, which frees its lock, and the child hangs inside os.fork().
+import concurrent.futures.thread  # noqa: F401
 import logging
 import os
 import threading
@@ -41,7 +44,7 @@ def _deadline(timeout_millis: float | None) -> float:
 
 def _sampled(span: ReadableSpan) -> bool | None:
     try:
-        return bool(span.context and span.context.trace_flags.sampled)
+        return bool(span.context and int(span.context.trace_flags) & 1)
     except Exception:
         return None  # what has no context is no span
 

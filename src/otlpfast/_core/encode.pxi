@@ -429,7 +429,7 @@ cdef tuple encode_entity(
     cdef size_t start
     cdef uint8_t string_tag = 0x0A
     cdef int outcome = OK
-    dropped = min(max(int(getattr(attributes, "dropped", 0)), 0), 0xFFFFFFFF)
+    dropped = min(max(int(getattr(attributes, "dropped", 0)), 0), 0xFFFFFFFF) if dropped_tag else 0
     pairs = plain_attributes(attributes)
     tail = b""
     try:

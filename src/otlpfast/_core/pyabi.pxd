@@ -34,15 +34,16 @@ cdef extern from *:
 
     /* The magnitude of an int as hi:lo. Returns 0 where it does not fit 128 bits. */
     static inline int otlpfast_magnitude(PyObject *number, uint64_t *hi, uint64_t *lo) {
-        unsigned __int128 total = 0;
+        uint64_t high = 0, low = 0;
         Py_ssize_t i = OTLPFAST_NDIGITS(number);
-        if (i * PyLong_SHIFT > 128 + PyLong_SHIFT - 1) return 0;
+        if (i > 128 / PyLong_SHIFT + 1) return 0;
         while (i-- > 0) {
-            if (total >> (128 - PyLong_SHIFT)) return 0;
-            total = (total << PyLong_SHIFT) | OTLPFAST_DIGITS(number)[i];
+            if (high >> (64 - PyLong_SHIFT)) return 0;
+            high = (high << PyLong_SHIFT) | (low >> (64 - PyLong_SHIFT));
+            low = (low << PyLong_SHIFT) | OTLPFAST_DIGITS(number)[i];
         }
-        *hi = (uint64_t)(total >> 64);
-        *lo = (uint64_t)total;
+        *hi = high;
+        *lo = low;
         return 1;
     }
 

@@ -107,8 +107,7 @@ cdef class BatchBuilder:
             if entry.is_same(group.entry):
                 return group
         alike.append(fresh)
-        self.groups.append(fresh)
-        return fresh
+        return fresh  # put() lists it, once it has a span
 
     cdef Py_ssize_t put(self, PyObject *span, bint plain, Py_ssize_t limit) except? -9:
         # The span's size in bytes, once it is in, or why it is not: BAIL, NO_MEMORY, OVER_LIMIT, or SEALED
@@ -131,8 +130,10 @@ cdef class BatchBuilder:
             w.pos = before
             self.refused = size
             return OVER_LIMIT
-        self.last = group
         self.usual_size = size + 64 if size < 2048 else 2048
+        if not group.count:
+            self.groups.append(group)
+        self.last = group
         group.tail.count += 1
         group.count += 1
         self.count += 1
@@ -163,8 +164,8 @@ cdef class BatchBuilder:
         """Ends the batch: a list of (entry, views, count), one a group that has spans."""
         cdef _Group group
         self.seal()
-        filled = [group for group in self.groups if group.count]
-        return [(group.entry, [buffer.view() for buffer in group.buffers], group.count) for group in filled]
+        groups = self.groups
+        return [(group.entry, [buffer.view() for buffer in group.buffers], group.count) for group in groups]
 
 
 cdef enum:
@@ -225,8 +226,11 @@ cdef class SpanQueue:
         self.counters.bump(ENDED, 1)
         try:
             return outcome | self.admit(span, keep, is_sampled < 0)
-        except MemoryError:
+        except Exception:  # no memory, or no stack left
             return outcome | self.dropped(ENCODE_ERROR)
+        except BaseException:  # the application's own, which goes on to it
+            self.dropped(ENCODE_ERROR)
+            raise
 
     cdef int admit(self, object span, bint keep, bint foreign) except -1:
         cdef object readable = span
@@ -345,14 +349,20 @@ cdef class SpanQueue:
         return total
 
     cdef int start_anew(self) noexcept:
-        # In a forked child: the parent's spans are the parent's.
-        self.forks = otlpfast_forks
+        # In a forked child: the parent's spans are the parent's. Making the new containers and dropping the
+        # old ones can run finalisers that end spans: in between, all is changed at once.
+        cdef object fresh_ready, ready
+        cdef list fresh_kept, kept
+        cdef BatchBuilder open_batch
         try:
-            self.open_batch = None
-            self.kept = []
-            self.ready = deque()
+            fresh_kept, fresh_ready = [], deque()
         except MemoryError:
-            pass
+            return 0  # the next one tries again
+        if self.forks == otlpfast_forks:
+            return 0
+        self.forks = otlpfast_forks
+        open_batch, kept, ready = self.open_batch, self.kept, self.ready
+        self.open_batch, self.kept, self.ready = None, fresh_kept, fresh_ready
         self.kept_bytes = self.waiting = self.nbytes = self.in_flight = 0
         self.counters.reset()
         return FORKED
@@ -362,10 +372,10 @@ cdef class SpanQueue:
         return self.forks != otlpfast_forks and self.start_anew() == FORKED
 
 
-cdef bint probably_sampled(object span) noexcept:
+cdef int probably_sampled(object span) except -1:
     # The public way, for spans that are not the SDK's own classes.
     try:
-        return bool(span.context and span.context.trace_flags.sampled)
+        return bool(span.context and int(span.context.trace_flags) & 1)
     except Exception:
         return True
 

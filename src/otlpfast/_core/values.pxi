@@ -131,7 +131,7 @@ cdef inline bint put_number(Writer *w, const char *at, char code, Py_ssize_t siz
     elif size == 4:
         memcpy(&four, at, 4)
         number = four
-        if code == c"i" or code == c"l":
+        if code == c"i" or code == c"l" or code == c"n":
             number = <int32_t> number
     else:
         memcpy(&number, at, 8)
