@@ -180,7 +180,7 @@ def test_nothing_remains_after_an_interruption(by: signal.Signals) -> None:
     with started_demo() as running:
         children = children_of(running)
         running.send_signal(by)
-        _, rest = running.communicate(timeout=PATIENCE)
+        _, rest = running.communicate(timeout=3 * PATIENCE)
     assert running.returncode == (130 if by is signal.SIGINT else -by)
     assert "Traceback" not in rest
     assert wait_for(lambda: not any(map(alive, children)))
