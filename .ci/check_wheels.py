@@ -10,7 +10,12 @@ from pathlib import Path
 
 IN_WHEEL = r"otlpfast/[\w/]+\.pyi?|otlpfast/py\.typed|otlpfast-[\w.]+\.dist-info/[\w./]+"
 EXTENSION = r"otlpfast/_core\.[\w.-]+\.(so|pyd)"
-NEEDED_IN_WHEEL = {"otlpfast/__init__.py", "otlpfast/_pure.py", "otlpfast/_core.pyi", "otlpfast/py.typed"}
+NEEDED_IN_WHEEL = {
+    "otlpfast/__init__.py",
+    "otlpfast/_pure/__init__.py",
+    "otlpfast/_core.pyi",
+    "otlpfast/py.typed",
+}
 NEEDED_IN_SDIST = {
     "pyproject.toml",
     "setup.py",

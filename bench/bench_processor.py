@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from otlpfast import BatchSpanProcessor, ExportOutcome, SpanBatch
 
 from .conftest import Measure
-from .spans import BATCH, provider, stock_spans
+from .spans import BATCH, LARGE, provider, stock_spans
 
 
 class OfficialBytes(SpanExporter):
@@ -38,13 +38,6 @@ class OurBytes(SpanExporter):
 
 
 Make = Callable[[], Any]
-
-LARGE: dict[str, Any] = {
-    "max_queue_size": 4 * BATCH,
-    "schedule_delay_millis": 3_600_000,
-    "max_export_batch_size": 4 * BATCH,
-}
-"""No export starts by itself, so that it does not run beside what is measured."""
 
 
 @pytest.fixture(scope="module")

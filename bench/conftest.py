@@ -23,6 +23,7 @@ BIAS = (
     "processor time, best of many rounds, caches warm: both sides look better than they do in a service",
     "a ratio holds for one machine and interpreter: a PGO build of CPython speeds up the SDK more",
     "the SDK's on_end() does not encode, its worker does that later: the rows 'to bytes' include it",
+    "spans of tracers end in a batch processor on both sides, except where a row says otherwise",
     "a SpanWrapper ends in the SDK's own set_attributes(), which is most of what it costs",
     "counters: the worst round, for only threads that really run at once fight for a cache line",
 )
@@ -30,35 +31,48 @@ BIAS = (
 
 @dataclass
 class Pair:
-    """One operation as done by both sides, in seconds.
+    """One operation as done by both sides, in seconds or in bytes.
 
-    ``promised`` is the least ratio to be reached, ``at_most`` the most seconds that otlpfast may take.
+    ``promised`` is the least ratio to be reached, ``at_most`` the most that otlpfast may take.
     """
 
     operation: str
+    unit: str = "seconds"
     reference: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
     promised: float | None = None
     at_most: float | None = None
+
+    def add(self, side: str, cost: float) -> None:
+        """What a side took: "otlpfast", or the reference by its name."""
+        self.cost["otlpfast" if side == "otlpfast" else "reference"] = cost
+        if side != "otlpfast":
+            self.reference = side
 
     @property
     def ratio(self) -> float | None:
         """Reference ÷ otlpfast."""
-        if set(self.seconds) != {"reference", "otlpfast"}:
+        if set(self.cost) != {"reference", "otlpfast"}:
             return None
-        return self.seconds["reference"] / self.seconds["otlpfast"]
+        return self.cost["reference"] / self.cost["otlpfast"] if self.cost["otlpfast"] else None
 
     @property
     def verdict(self) -> str:
         """Whether what was promised of the compiled implementation was reached."""
-        if self.ratio is None or otlpfast.IMPLEMENTATION != "c":
+        if otlpfast.IMPLEMENTATION != "c" or "otlpfast" not in self.cost:
             return ""
-        if self.promised is not None:
-            return f"{'met' if self.ratio >= self.promised else 'short'} (promised {self.promised:g}×)"
+        found = []
+        if self.promised is not None and self.ratio is not None:
+            found.append((self.ratio >= self.promised, f"{self.promised:g}×"))
         if self.at_most is not None:
-            reached = self.seconds["otlpfast"] <= self.at_most
-            return f"{'met' if reached else 'short'} (promised at most {_time(self.at_most)})"
-        return ""
+            found.append((self.cost["otlpfast"] <= self.at_most, f"at most {self.shown(self.at_most)}"))
+        return ", ".join(f"{'met' if met else 'short'} (promised {what})" for met, what in found)
+
+    def shown(self, cost: float | None) -> str:
+        """A cost with its unit."""
+        if cost is None:
+            return "-"
+        return f"{cost:,.0f} B" if self.unit == "bytes" else _time(cost)
 
 
 PAIRS: dict[str, Pair] = {}
@@ -95,14 +109,27 @@ def measure(benchmark: Any) -> Measure:
         else:
             result = benchmark.pedantic(work, setup=setup, teardown=teardown, rounds=rounds, warmup_rounds=2)
         if benchmark.stats is not None:  # --benchmark-disable runs the code alone
-            pair = PAIRS.setdefault(operation, Pair(operation))
-            pair.promised, pair.at_most = promised or pair.promised, at_most or pair.at_most
-            role = "otlpfast" if side == "otlpfast" else "reference"
-            pair.seconds[role] = getattr(benchmark.stats.stats, statistic) / operations
-            pair.reference = side if role == "reference" else pair.reference
+            pair = _pair(operation, "seconds", promised, at_most)
+            pair.add(side, getattr(benchmark.stats.stats, statistic) / operations)
         return result
 
     return run
+
+
+@pytest.fixture
+def record() -> Measure:
+    """Adds bytes to the table: of an operation and a side, with what is promised ``at_most``."""
+
+    def add(operation: str, side: str, nbytes: float, at_most: float | None = None) -> None:
+        _pair(operation, "bytes", None, at_most).add(side, nbytes)
+
+    return add
+
+
+def _pair(operation: str, unit: str, promised: float | None, at_most: float | None) -> Pair:
+    pair = PAIRS.setdefault(operation, Pair(operation, unit))
+    pair.promised, pair.at_most = promised or pair.promised, at_most or pair.at_most
+    return pair
 
 
 def _version(distribution: str) -> str:
@@ -148,9 +175,7 @@ def pytest_benchmark_update_json(config: Any, benchmarks: Any, output_json: dict
     output_json["ratios"] = {"pairs": rows, "circumstances": _circumstances(), "bias": list(BIAS)}
 
 
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
+def _time(seconds: float) -> str:
     return f"{seconds * 1e9:.3g} ns" if seconds < 1e-6 else f"{seconds * 1e6:.2f} µs"
 
 
@@ -160,12 +185,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         return
     out = terminalreporter
     out.section("reference ÷ otlpfast, in this run")
-    out.line(f"{'operation':<46} {'reference':>28} {'otlpfast':>10} {'ratio':>8}")
+    out.line(f"{'operation':<50} {'reference':>24} {'otlpfast':>10} {'ratio':>8}")
     for pair in PAIRS.values():
-        reference = f"{pair.reference} {_time(pair.seconds.get('reference'))}"
+        reference = f"{pair.reference} {pair.shown(pair.cost.get('reference'))}"
         ratio = "-" if pair.ratio is None else f"{pair.ratio:.3g}×"
-        ours = _time(pair.seconds.get("otlpfast"))
-        out.line(f"{pair.operation:<46} {reference:>28} {ours:>10} {ratio:>8}  {pair.verdict}".rstrip())
+        ours = pair.shown(pair.cost.get("otlpfast"))
+        out.line(f"{pair.operation:<50} {reference:>24} {ours:>10} {ratio:>8}  {pair.verdict}".rstrip())
     out.line("")
     for name, value in _circumstances().items():
         out.line(f"{name}: {value}")

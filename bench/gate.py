@@ -107,12 +107,110 @@ def counter_add() -> Callable[[int], None]:
     return run
 
 
+def native(work: Callable[[Any, int], None], **options: Any) -> Callable[[int], None]:
+    """``work(tracer, times)`` with otlpfast's own provider, which has ``options``, and batch processor.
+
+    The queue is emptied here, after each batch: the export thread would run when it likes.
+    """
+    from .spans import traced
+
+    of = traced("otlpfast", **options)
+    queue = of.processor._queue
+
+    def run(n: int) -> None:
+        for _ in range(n // BATCH):
+            work(of.tracer, BATCH)
+            taken = queue.take()
+            if taken:
+                queue.done(taken[1], taken[2])
+
+    return run
+
+
+def start_end() -> Callable[[int], None]:
+    def work(tracer: Any, times: int) -> None:
+        for _ in range(times):
+            tracer.start_span("span").end()
+
+    return native(work)
+
+
+def with_current_span(**options: Any) -> Callable[[int], None]:
+    def work(tracer: Any, times: int) -> None:
+        for _ in range(times):
+            with tracer.start_as_current_span("span"):
+                pass
+
+    return native(work, **options)
+
+
+def sampled_out_with() -> Callable[[int], None]:
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+    return with_current_span(sampler=ALWAYS_OFF)
+
+
+def set_attribute() -> Callable[[int], None]:
+    def work(tracer: Any, times: int) -> None:
+        for _ in range(times):
+            span = tracer.start_span("span")
+            span.set_attribute("http.request.method", "GET")
+            span.set_attribute("http.route", "/items/{number}")
+            span.set_attribute("url.path", "/items/17")
+            span.set_attribute("url.scheme", "https")
+            span.set_attribute("server.address", "shop.example.com")
+            span.set_attribute("server.port", "443")
+            span.set_attribute("network.peer.address", "192.0.2.17")
+            span.set_attribute("network.protocol.version", "1.1")
+            span.set_attribute("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0)")
+            span.set_attribute("app.tenant", "atlas")
+            span.end()
+
+    return native(work)
+
+
+def set_attributes_5() -> Callable[[int], None]:
+    attributes = {
+        "http.request.method": "GET",
+        "http.route": "/items/{number}",
+        "http.response.status_code": 200,
+        "app.cache.hit": True,
+        "app.seconds": 0.25,
+    }
+
+    def work(tracer: Any, times: int) -> None:
+        for _ in range(times):
+            span = tracer.start_span("span")
+            span.set_attributes(attributes)
+            span.end()
+
+    return native(work)
+
+
+def add_event_2() -> Callable[[int], None]:
+    attributes = {"app.rows": 17, "app.table": "items"}
+
+    def work(tracer: Any, times: int) -> None:
+        for _ in range(times):
+            span = tracer.start_span("span")
+            span.add_event("loaded", attributes)
+            span.end()
+
+    return native(work)
+
+
 BATCHED = "encode_spans, a span of a batch"  # whose loop has a round for a batch, not for a span
 OPERATIONS: dict[str, Callable[[], Callable[[int], None]]] = {
     "SpanQueue.put, a span of 10 attributes and 1 event": queue_put,
     BATCHED: encode_batch,
     "AttributePool: acquire, 5 appends, release": attribute_pool,
     "PaddedCounters.add": counter_add,
+    "start_span, end": start_end,
+    "with start_as_current_span": with_current_span,
+    "start_span, 10 × set_attribute, end": set_attribute,
+    "start_span, set_attributes of 5, end": set_attributes_5,
+    "start_span, add_event with 2 attributes, end": add_event_2,
+    "with start_as_current_span, sampled out": sampled_out_with,
 }
 
 

@@ -282,7 +282,7 @@ def test_a_kind_of_warning_comes_once_a_minute_with_the_number_held_back(
     collector: Collector, make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("otlpfast.export.http.monotonic", lambda: now)
+    monkeypatch.setattr("otlpfast._log.monotonic", lambda: now)
     exporter = make(collector)
     collector.script(then=Reply(503))
     for _ in range(10):

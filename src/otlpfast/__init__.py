@@ -18,6 +18,7 @@ from .batch import ExportOutcome, SpanBatch
 from .export import OTLPSpanExporter
 from .pool import SpanPool, SpanWrapper
 from .processor import BatchSpanProcessor, SimpleSpanProcessor
+from .trace import Span, Tracer, TracerProvider
 
 try:
     __version__ = version("otlpfast")
@@ -30,9 +31,12 @@ __all__ = [
     "ExportOutcome",
     "OTLPSpanExporter",
     "SimpleSpanProcessor",
+    "Span",
     "SpanBatch",
     "SpanPool",
     "SpanWrapper",
+    "Tracer",
+    "TracerProvider",
     "__version__",
     "encode_spans",
 ]

@@ -8,6 +8,13 @@
 
 import sys
 from collections import deque
+from copy import deepcopy
+from logging import getLogger
+from os import urandom
+from threading import Lock, RLock
+from types import MappingProxyType
+
+import opentelemetry.context
 
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
@@ -18,19 +25,49 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, u
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
+from otlpfast._core.clock cimport now_ns
+from otlpfast._core.forks cimport otlpfast_forks, otlpfast_watch_forks
+from otlpfast._core.ids cimport Generator, random_bits, seed, seeded
 from otlpfast._core.pyabi cimport *
 from otlpfast._core.wire cimport *
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk.trace import Event, ReadableSpan, _Span
+from opentelemetry.context import set_value
+from opentelemetry.context.context import Context as OTelContext
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, _Span, sampling
+from opentelemetry.sdk.trace import Tracer as _SDKTracer
+from opentelemetry.sdk.trace._tracer_metrics import NoOpTracerMetrics
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import (
+    Decision, ParentBased, ParentBasedTraceIdRatio, StaticSampler, TraceIdRatioBased
+)
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TraceState
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags,
+    TraceState
+)
+from opentelemetry.trace import Span as APISpan
+from opentelemetry.trace.propagation import _SPAN_KEY
+from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
 from ._account import ACCOUNT
 from ._checks import MAX_CAPACITY, MAX_FIELD, MAX_IDLE, counter_names, stripe_count, whole_number
-from ._plain import MAX_ITEMS, frozen_attributes, frozen_value, plain_attributes, plain_span, plain_text
+from ._decorator import decorated, either
+from ._given import (
+    clean_mapping, clean_value, given_attributes, given_links, given_parent, given_value, guarded, ignored,
+    note_error, safe_links, safe_mapping
+)
+from ._log import warn
+from ._plain import MAX_ITEMS, frozen_attributes, frozen_value, plain_attributes, plain_context, plain_span
+from ._plain import plain_text
 from ._request import request_parts
 from ._scopes import ScopeTable
+from ._stacktrace import exception_attributes
+
+_SDKSpan = _Span
+cdef object _internal = SpanKind.INTERNAL
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
@@ -40,6 +77,10 @@ IMPLEMENTATION = "c"
 include "_core/counters.pxi"
 include "_core/pools.pxi"
 include "_core/values.pxi"
+include "_core/slots.pxi"
 include "_core/encode.pxi"
 include "_core/buffers.pxi"
 include "_core/queue.pxi"
+include "_core/span.pxi"
+include "_core/context.pxi"
+include "_core/tracer.pxi"

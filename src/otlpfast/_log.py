@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
-import time
+from time import monotonic
 
 _here = threading.local()
 
@@ -50,21 +51,27 @@ class RateLimitedLog:
     def __init__(self, logger: logging.Logger, interval: float = 60.0) -> None:
         self._logger = logger
         self._interval = interval
-        self._lock = threading.RLock()
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.RLock()  # re-entrant: a signal handler may have something to log too
         self._kinds: dict[str, tuple[float, int]] = {}
 
-    def warning(self, kind: str, message: str, *args: object) -> None:
-        """Logs ``message % args`` unless the kind was logged within the interval.
+    def warning(self, kind: str, message: str, *args: object, interval: float | None = None) -> None:
+        """Logs ``message % args`` unless the kind was logged within the interval, which can be another here.
 
         Nothing is held while a handler runs.
         """
-        now = time.monotonic()
+        now = monotonic()
+        if self._pid != os.getpid():
+            self._start()  # a lock that another thread held when this process was forked stays shut for ever
         with self._lock:
             due, held_back = self._kinds.get(kind, (now, 0))
             if now < due:
                 self._kinds[kind] = (due, held_back + 1)
                 return
-            self._kinds[kind] = (now + self._interval, 0)
+            self._kinds[kind] = (now + (self._interval if interval is None else interval), 0)
         if held_back:
-            message += f" (and {held_back} times more since the last message)"
+            message += f" ({held_back} more like this since the last warning)"
         warn(self._logger, message, *args)

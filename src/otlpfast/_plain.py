@@ -215,7 +215,7 @@ def plain_attributes(attributes: object) -> dict[str, Any]:
     return _bounded(attributes, 0, 1, _Budget())._dict
 
 
-def _plain_context(context: Any) -> SpanContext:
+def plain_context(context: Any) -> SpanContext:
     """An exact SpanContext; raises where the ids are no ids."""
     trace_id, span_id = int.__add__(context.trace_id, 0), int.__add__(context.span_id, 0)
     if not 0 <= trace_id < 2**128 or not 0 <= span_id < 2**64:
@@ -235,7 +235,7 @@ def _plain_context(context: Any) -> SpanContext:
 
 def _plain_parent(parent: Any) -> SpanContext | None:
     try:
-        return None if parent is None else _plain_context(parent)
+        return None if parent is None else plain_context(parent)
     except Exception:
         return None
 
@@ -268,7 +268,7 @@ def _plain_event(event: Any, budget: _Budget) -> Event:
 
 def _plain_link(link: Any, budget: _Budget) -> Link:
     dropped = _plain_count(getattr(link, "dropped_attributes", 0))
-    return Link(_plain_context(link.context), _bounded(link.attributes, dropped, 1, budget))
+    return Link(plain_context(link.context), _bounded(link.attributes, dropped, 1, budget))
 
 
 def _list(items: Any, dropped: object, make: Any, budget: _Budget) -> BoundedList[Any]:
@@ -298,7 +298,7 @@ def plain_span(span: Any) -> ReadableSpan | None:
     """
     budget = _Budget()
     try:
-        context = _plain_context(_read(span, "context"))
+        context = plain_context(_read(span, "context"))
         name, resource = _read(span, "name"), _read(span, "resource")
         dropped = _plain_count(_read(span, "dropped_attributes", 0))
         attributes = _bounded(_read(span, "attributes"), dropped, 0, budget)

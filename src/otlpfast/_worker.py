@@ -9,6 +9,8 @@ import queue
 import threading
 import time
 
+from opentelemetry.context import Context, attach, detach
+
 from ._account import DROP_REASONS
 from ._delivery import Delivery
 from ._impl import SpanQueue
@@ -44,6 +46,15 @@ class _Flush:
         return self._pending.acquire(timeout=max(self.deadline - time.monotonic(), 0))
 
 
+def _start_outside(thread: threading.Thread) -> None:
+    # Not in the context of the span that happens to be current: instrumented threads take that with them.
+    token = attach(Context())
+    try:
+        thread.start()
+    finally:
+        detach(token)
+
+
 class Worker:
     """Exports what waits: full batches at once, the rest every ``delay`` seconds, all on ``flush()``.
 
@@ -75,11 +86,11 @@ class Worker:
         self._told = 0  # how many lost spans a flush has already told of by returning False
         self._log = RateLimitedLog(_logger)
         self._loggers: list[threading.Thread] = []
-        self.idle = True
+        waiting.attended = False
 
     def wake(self, batch_ready: bool) -> None:
         """Starts the thread if need be, and tells it of a full batch."""
-        if self.idle:
+        if not self._waiting.attended:
             self._start()
         if batch_ready and not self._woken:
             self._woken = True
@@ -92,9 +103,9 @@ class Worker:
             try:
                 if self._thread is None:
                     thread = threading.Thread(target=self._run, name="otlpfast-export", daemon=True)
-                    thread.start()
+                    _start_outside(thread)
                     self._thread = thread
-                    self.idle = False
+                    self._waiting.attended = True
             # The interpreter is on its way out: flush() and stop() export in their caller's thread.
             except RuntimeError:
                 pass

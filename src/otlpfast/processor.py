@@ -119,7 +119,18 @@ class BatchSpanProcessor(SpanProcessor):
         Never raises or blocks.
         """
         outcome = self._queue.put(span, not (self._encodes and self._chain.is_final()))
-        if outcome or self._worker.idle:
+        if outcome or not self._queue.attended:
+            self._react(outcome)
+
+    @property
+    def encoding_queue(self) -> SpanQueue | None:
+        """The queue that takes spans to encode them at once; None where the exporter wants them as they are."""
+        return self._queue if self._encodes else None
+
+    def take(self, span: ReadableSpan) -> None:
+        """``on_end()`` of a span that nothing changes any more: otlpfast's own provider says so."""
+        outcome = self._queue.put(span, not self._encodes)
+        if outcome or not self._queue.attended:
             self._react(outcome)
 
     def _react(self, outcome: int) -> None:
@@ -248,6 +259,10 @@ class SimpleSpanProcessor(SpanProcessor):
             return
         with self._lock:
             self._delivery.deliver((span,), 1, None)
+
+    def take(self, span: ReadableSpan) -> None:
+        """The same as ``on_end()``."""
+        self.on_end(span)
 
     def stats(self) -> Stats:
         """The account, as ``BatchSpanProcessor.stats()`` gives it; nothing is ever queued for long."""

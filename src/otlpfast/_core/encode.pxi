@@ -24,6 +24,7 @@ for _i in range(18):
 
 cdef PyObject *_readable_span = <PyObject *> ReadableSpan
 cdef PyObject *_live_span = <PyObject *> _Span
+cdef PyObject *_own_span = <PyObject *> _NativeSpan
 cdef PyObject *_bounded_attributes = <PyObject *> BoundedAttributes
 cdef PyObject *_bounded_list = <PyObject *> BoundedList
 cdef PyObject *_deque_type = <PyObject *> deque
@@ -37,6 +38,9 @@ cdef object _kind_members = [
 cdef PyObject *_kinds[5]
 for _i in range(5):
     _kinds[_i] = <PyObject *> _kind_members[_i]
+cdef object _unset = ReadableSpan("", resource=Resource.get_empty())._status  # what all spans start with
+cdef PyObject *_no_status = <PyObject *> _unset
+cdef PyObject *_default_trace_state = <PyObject *> DEFAULT_TRACE_STATE
 cdef PyObject *_status_unset = <PyObject *> StatusCode.UNSET
 cdef PyObject *_status_ok = <PyObject *> StatusCode.OK
 cdef PyObject *_status_error = <PyObject *> StatusCode.ERROR
@@ -46,8 +50,13 @@ cdef inline PyObject *field(PyObject *owner, int name) noexcept:
     return otlpfast_attribute(owner, _names[name])
 
 
-cdef inline bint is_stock_span(PyObject *span) noexcept:
-    return type_of(span) == _readable_span or type_of(span) == _live_span
+cdef inline bint is_own_span(PyObject *span) noexcept:
+    return type_of(span) == _own_span
+
+
+cdef inline bint is_known_span(PyObject *span) noexcept:
+    # Of a class that can be read without running Python code.
+    return is_own_span(span) or type_of(span) == _readable_span or type_of(span) == _live_span
 
 
 cdef int put_attributes(
@@ -297,11 +306,14 @@ cdef int put_status(Encoding *e, PyObject *status) noexcept:
     cdef int outcome = OK
     if status == NULL or status == py_none:
         return OK
-    if type_of(status) != _status_type:
-        return BAIL
     if not room(w, 16):
         return NO_MEMORY
     put_byte(w, 0x7A)
+    if status == _no_status:
+        put_byte(w, 0)
+        return OK
+    if type_of(status) != _status_type:
+        return BAIL
     start = begin(w, 1)
     code, description = field(status, F_STATUS_CODE), field(status, F_DESCRIPTION)
     outcome = put_name(w, 0x12, description)
@@ -376,26 +388,133 @@ cdef int put_fields(Encoding *e, PyObject **fields) noexcept:
     return OK
 
 
+cdef int put_stock(Encoding *e, PyObject *span) noexcept:
+    # The body of the Span that one of the SDK's objects is.
+    cdef PyObject *fields[SPAN_FIELDS]
+    cdef int i
+    cdef int outcome
+    for i in range(SPAN_FIELDS):
+        fields[i] = field(span, i)
+    outcome = put_fields(e, fields)
+    for i in range(SPAN_FIELDS):
+        drop(fields[i])
+    return outcome
+
+
+cdef int put_own(Encoding *e, _NativeSpan span) noexcept:
+    # The body of the Span that one of otlpfast's own is.
+    cdef Writer *w = e.out
+    cdef int outcome = OK
+    if span.is_odd:
+        return BAIL
+    put_ids(w, &span.ids)
+    if span.ids.trace_state != _default_trace_state:
+        outcome = put_trace_state(w, 0x1A, span.ids.trace_state)
+        if outcome != OK:
+            return outcome
+        if not room(w, 64):
+            return NO_MEMORY
+    if span.has_parent:
+        put_byte(w, 0x22)
+        put_byte(w, 8)
+        put_big_endian(w, span.parent_ids.span)
+    outcome = put_name(w, 0x2A, <PyObject *> span.span_name)
+    if outcome == OK and not room(w, 64):
+        return NO_MEMORY
+    if outcome == OK:
+        outcome = put_kind(e, <PyObject *> span.span_kind)
+    if outcome != OK:
+        return outcome
+    put_nanoseconds(w, 0x39, span.begun_at)
+    put_nanoseconds(w, 0x41, span.ended_at)
+    outcome = put_contents(e, span)
+    if outcome != OK:
+        return outcome
+    if not room(w, 16):
+        return NO_MEMORY
+    put_byte(w, 0x85)
+    put_byte(w, 0x01)
+    put_fixed32(w, span.ids.flags | 0x100 | (0x200 if span.has_parent and span.parent_ids.remote else 0))
+    return OK
+
+
+cdef inline void put_nanoseconds(Writer *w, uint8_t tag, int64_t nanoseconds) noexcept nogil:
+    if nanoseconds:
+        put_byte(w, tag)
+        put_fixed64(w, nanoseconds)
+
+
+cdef int put_contents(Encoding *e, _NativeSpan span) noexcept:
+    # Attributes, events, links and status, each from C memory unless somebody had objects made of it.
+    cdef int outcome
+    if span.attributes_object is None:
+        outcome = put_slots(e, 0x4A, 0x50, &span.slots, 0)
+    else:
+        outcome = put_attributes(e, 0x4A, 0x50, <PyObject *> span.attributes_object, 0)
+    if outcome == OK:
+        if span.events_object is None:
+            outcome = put_events(e, &span.events)
+        else:
+            outcome = put_items(e, <PyObject *> span.events_object, False)
+    if outcome == OK and span.links_object is not None:
+        outcome = put_items(e, <PyObject *> span.links_object, True)
+    if outcome == OK:
+        outcome = put_status(e, <PyObject *> span.span_status)
+    return outcome
+
+
+cdef int put_events(Encoding *e, Events *events) noexcept:
+    cdef Writer *w = e.out
+    cdef EventRow *row
+    cdef Py_ssize_t i
+    cdef size_t start
+    cdef int outcome
+    e.items -= events.count
+    if e.items < 0:
+        return BAIL
+    for i in range(events.count):
+        row = &events.at[i]
+        if not room(w, 32):
+            return NO_MEMORY
+        put_byte(w, 0x5A)
+        start = begin(w, 1)
+        if row.timestamp == NULL:
+            put_nanoseconds(w, 0x09, row.nanoseconds)
+            outcome = OK
+        else:
+            outcome = put_time(w, 0x09, row.timestamp)
+        if outcome == OK:
+            outcome = put_name(w, 0x12, row.name)
+        if outcome == OK:
+            outcome = put_slots(e, 0x1A, 0x20, &row.attributes, 1)
+        if outcome != OK:
+            return outcome
+        if not end(w, start, 1):
+            return NO_MEMORY
+    if events.dropped > 0xFFFFFFFF:
+        return BAIL
+    if events.dropped:
+        if not room(w, 16):
+            return NO_MEMORY
+        put_byte(w, 0x60)
+        put_varint(w, events.dropped)
+    return OK
+
+
 cdef int put_span(Writer *w, PyObject *span, bint plain) noexcept:
     # A ScopeSpans.spans entry: tag, length, Span. On anything but OK the writer's position is where it was.
-    cdef PyObject *fields[SPAN_FIELDS]
     cdef Encoding encoding = Encoding(w, plain, _max_items)
     cdef size_t before = w.pos
     cdef size_t start
-    cdef int i
     cdef int outcome
-    if not is_stock_span(span):
+    if not is_known_span(span):
         return BAIL
     if not room(w, 128):
         w.failed = False
         return NO_MEMORY
-    for i in range(SPAN_FIELDS):
-        fields[i] = field(span, i)
     put_byte(w, 0x12)
     start = begin(w, 2)
-    outcome = put_fields(&encoding, fields)
-    for i in range(SPAN_FIELDS):
-        drop(fields[i])
+    outcome = put_own(&encoding, <_NativeSpan> span) if is_own_span(span) else put_stock(&encoding, span)
     if outcome == OK and not end(w, start, 2):
         outcome = NO_MEMORY
     if outcome != OK:
@@ -409,7 +528,9 @@ cdef int sampled(PyObject *span) noexcept:
     cdef PyObject *span_context
     cdef Context context
     cdef int outcome
-    if not is_stock_span(span):
+    if is_own_span(span) and not (<_NativeSpan> span).has_odd_context:
+        return (<_NativeSpan> span).ids.flags & 1
+    if not is_known_span(span):
         return -1
     span_context = field(span, F_CONTEXT)
     if span_context == py_none:

@@ -67,6 +67,14 @@ cdef extern from *:
         return 1;
     }
 
+    /* An int that is a time: nanoseconds since the epoch. Returns 0, and writes nothing, where it is none. */
+    static inline int otlpfast_nanoseconds(PyObject *number, int64_t *out) {
+        int64_t found;
+        if (OTLPFAST_NEGATIVE(number) || !otlpfast_int64(number, &found)) return 0;
+        *out = found;
+        return 1;
+    }
+
     /* An int as uint64. Returns 0 where it does not fit. */
     static inline int otlpfast_uint64(PyObject *number, uint64_t *out) {
         uint64_t hi;
@@ -112,6 +120,27 @@ cdef extern from *:
         switch (PyUnicode_KIND(text)) { case 1: return 2; case 2: return 3; default: return 4; }
     }
 
+    /* Whether two exact strings have the same characters. */
+    static inline int otlpfast_same_text(PyObject *a, PyObject *b) {
+        Py_ssize_t n = PyUnicode_GET_LENGTH(a);
+        return n == PyUnicode_GET_LENGTH(b) && PyUnicode_KIND(a) == PyUnicode_KIND(b) &&
+            memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b), (size_t)n * PyUnicode_KIND(a)) == 0;
+    }
+
+    /* 128 bits as an int. */
+    static inline PyObject *otlpfast_int128(uint64_t hi, uint64_t lo) {
+        unsigned char bytes[16];
+        for (int i = 0; i < 8; i++) {
+            bytes[i] = (unsigned char)(lo >> (8 * i));
+            bytes[8 + i] = (unsigned char)(hi >> (8 * i));
+        }
+    #if PY_VERSION_HEX >= 0x030D0000
+        return PyLong_FromUnsignedNativeBytes(bytes, 16, Py_ASNATIVEBYTES_LITTLE_ENDIAN);
+    #else
+        return _PyLong_FromByteArray(bytes, 16, 1, 0);
+    #endif
+    }
+
     static inline double otlpfast_half(const void *at) {
         uint16_t bits; memcpy(&bits, at, 2);
         int exponent = (bits >> 10) & 0x1F;
@@ -125,12 +154,15 @@ cdef extern from *:
     PyObject *otlpfast_attribute(PyObject *owner, PyObject *name) noexcept
     bint otlpfast_magnitude(PyObject *number, uint64_t *hi, uint64_t *lo) noexcept nogil
     bint otlpfast_int64(PyObject *number, int64_t *out) noexcept nogil
+    bint otlpfast_nanoseconds(PyObject *number, int64_t *out) noexcept nogil
     bint otlpfast_uint64(PyObject *number, uint64_t *out) noexcept nogil
     bint otlpfast_negative "OTLPFAST_NEGATIVE"(PyObject *number) noexcept nogil
     bint otlpfast_ready "OTLPFAST_READY"(PyObject *text) noexcept
     size_t otlpfast_utf8(PyObject *text, uint8_t *out) noexcept nogil
     Py_ssize_t otlpfast_widest(PyObject *text) noexcept nogil
     double otlpfast_half(const void *at) noexcept nogil
+    bint otlpfast_same_text(PyObject *a, PyObject *b) noexcept
+    object otlpfast_int128(uint64_t hi, uint64_t lo)
 
 cdef extern from "Python.h":
     bint is_ascii "PyUnicode_IS_COMPACT_ASCII"(PyObject *) noexcept nogil
@@ -161,4 +193,12 @@ cdef extern from "Python.h":
     PyObject *type_of "(PyObject *)Py_TYPE"(PyObject *) noexcept nogil
     PyObject *py_true "Py_True"
     PyObject *py_none "Py_None"
+    PyObject *py_str_type "(PyObject *)&PyUnicode_Type"
+    PyObject *py_int_type "(PyObject *)&PyLong_Type"
+    PyObject *py_bool_type "(PyObject *)&PyBool_Type"
+    PyObject *py_float_type "(PyObject *)&PyFloat_Type"
+    PyObject *py_bytes_type "(PyObject *)&PyBytes_Type"
+    Py_ssize_t reference_count "Py_REFCNT"(PyObject *) noexcept
+    object PyList_AsTuple(object)
+    void keep "Py_XINCREF"(PyObject *) noexcept
     void drop "Py_XDECREF"(PyObject *) noexcept

@@ -4,25 +4,6 @@
 # (plain_span, the scope table) or never. So there is no lock, and a signal handler or finaliser that ends a
 # span finds the queue whole.
 
-cdef extern from *:
-    """
-    #if !defined(_WIN32)
-    #  include <pthread.h>
-    #endif
-    /* Counts the forks that led to this process, also those that no Python fork hook sees (uWSGI's). */
-    static int otlpfast_forks = 0;
-    static void otlpfast_forked(void) { otlpfast_forks++; }
-    static int otlpfast_watch_forks(void) {
-    #if !defined(_WIN32)
-        static int watching = 0;
-        if (!watching) { watching = 1; return pthread_atfork(NULL, NULL, otlpfast_forked); }
-    #endif
-        return 0;
-    }
-    """
-    int otlpfast_forks
-    int otlpfast_watch_forks()
-
 if otlpfast_watch_forks():
     raise MemoryError("pthread_atfork")
 
@@ -82,19 +63,31 @@ cdef class BatchBuilder:
     cdef _Group find(self, PyObject *span):
         # The group of the span's resource and scope, by identity; by the table (which may run Python code)
         # the first time.
-        cdef PyObject *resource = field(span, F_RESOURCE)
-        cdef PyObject *scope = field(span, F_SCOPE)
+        cdef PyObject *resource
+        cdef PyObject *scope
         cdef _Group group = self.last
+        cdef Origin origin
+        if is_own_span(span):
+            origin = (<_NativeSpan> span).origin
+            if group is not None and group.holds(<PyObject *> origin.resource, <PyObject *> origin.scope):
+                return group
+            return self.find_listed(<PyObject *> origin.resource, <PyObject *> origin.scope)
+        resource = field(span, F_RESOURCE)
+        scope = field(span, F_SCOPE)
         try:
             if group is not None and group.holds(resource, scope):
                 return group
-            for group in self.groups:
-                if group.holds(resource, scope):
-                    return group
-            return self.find_equal(<object> resource if resource else None, <object> scope if scope else None)
+            return self.find_listed(resource, scope)
         finally:
             drop(resource)
             drop(scope)
+
+    cdef _Group find_listed(self, PyObject *resource, PyObject *scope):
+        cdef _Group group
+        for group in self.groups:
+            if group.holds(resource, scope):
+                return group
+        return self.find_equal(<object> resource if resource else None, <object> scope if scope else None)
 
     cdef _Group find_equal(self, resource, scope):
         cdef _Group group, fresh
@@ -113,12 +106,15 @@ cdef class BatchBuilder:
         # The span's size in bytes, once it is in, or why it is not: BAIL, NO_MEMORY, OVER_LIMIT, or SEALED
         # where that happened to the batch while the table ran.
         cdef _Group group = self.find(span)
+        if self.sealed:
+            return SEALED
+        return self.write(group, span, plain, limit)
+
+    cdef Py_ssize_t write(self, _Group group, PyObject *span, bint plain, Py_ssize_t limit) except? -9:
         cdef Writer *w
         cdef size_t before
         cdef Py_ssize_t size
         cdef int outcome
-        if self.sealed:
-            return SEALED
         group.make_room(self.usual_size)
         w = &group.tail.out
         before = w.pos
@@ -146,7 +142,7 @@ cdef class BatchBuilder:
         Never raises.
         """
         cdef Py_ssize_t size = BAIL
-        if is_stock_span(<PyObject *> span):
+        if is_known_span(<PyObject *> span):
             size = self.put(<PyObject *> span, False, PY_SSIZE_T_MAX)
         if size == BAIL:
             span = plain_span(span)
@@ -191,6 +187,7 @@ cdef class SpanQueue:
     cdef readonly Py_ssize_t waiting, nbytes, in_flight
     cdef readonly PaddedCounters counters
     cdef readonly bint closed
+    cdef public bint attended  # a thread takes what is put here
     cdef BatchBuilder open_batch
     cdef list kept
     cdef Py_ssize_t kept_bytes
@@ -212,7 +209,7 @@ cdef class SpanQueue:
         self.counters.bump(reason, 1)
         return DROPPED
 
-    def put(self, span, bint keep=False):
+    cpdef int put(self, span, bint keep=False) except -1:
         """Takes an ended span; what became of it as bits.
 
         1: a batch is ready. 2: it was dropped. 4: this process is a new child. Unsampled spans are passed
@@ -231,6 +228,37 @@ cdef class SpanQueue:
         except BaseException:  # the application's own, which goes on to it
             self.dropped(ENCODE_ERROR)
             raise
+
+    cdef int put_own(self, _NativeSpan span) except -1:
+        # The same for one of otlpfast's own that belongs where the last one went.
+        cdef BatchBuilder batch = self.open_batch
+        cdef _Group group
+        cdef Py_ssize_t size
+        if not span.ids.flags & 1 and not span.has_odd_context:
+            return 0
+        if (
+            batch is None or self.closed or self.forks != otlpfast_forks or span.is_odd
+            or self.waiting >= self.max_spans or self.nbytes >= self.max_bytes
+        ):
+            return self.put(span)
+        group = batch.last
+        if group is None or not group.holds(
+            <PyObject *> span.origin.resource, <PyObject *> span.origin.scope
+        ):
+            return self.put(span)
+        size = batch.write(group, <PyObject *> span, False, self.max_bytes - self.nbytes)
+        if size < 0:
+            return self.put(span)
+        self.counters.bump(ENDED, 1)
+        return self.count_in(batch, size)
+
+    cdef int count_in(self, BatchBuilder batch, Py_ssize_t size) except -1:
+        self.waiting += 1
+        self.nbytes += size
+        if batch.count >= self.batch_size:
+            self.close_batch()
+            return READY
+        return 0
 
     cdef int admit(self, object span, bint keep, bint foreign) except -1:
         cdef object readable = span
@@ -265,12 +293,7 @@ cdef class SpanQueue:
             return self.dropped(TOO_LARGE if batch.refused > self.max_bytes else QUEUE_FULL)
         if size < 0:
             return self.dropped(ENCODE_ERROR)
-        self.waiting += 1
-        self.nbytes += size
-        if batch.count >= self.batch_size:
-            self.close_batch()
-            return READY
-        return 0
+        return self.count_in(batch, size)
 
     cdef int close_batch(self) except -1:
         cdef BatchBuilder batch = self.open_batch

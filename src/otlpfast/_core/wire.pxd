@@ -30,7 +30,27 @@ cdef extern from *:
         w->cap = cap;
         return 1;
     }
+
+    /* Whole words: a byte store could be one into the writer itself, for all that the compiler knows. */
+    static inline uint64_t otlpfast_reversed(uint64_t n) {
+    #if defined(__GNUC__) || defined(__clang__)
+        return __builtin_bswap64(n);
+    #else
+        uint64_t r = 0;
+        for (int i = 0; i < 8; i++) r |= ((n >> (8 * i)) & 0xFF) << (56 - 8 * i);
+        return r;
+    #endif
+    }
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    #  define OTLPFAST_LITTLE(n) otlpfast_reversed(n)
+    #  define OTLPFAST_BIG(n) (n)
+    #else
+    #  define OTLPFAST_LITTLE(n) (n)
+    #  define OTLPFAST_BIG(n) otlpfast_reversed(n)
+    #endif
     """
+    uint64_t little_endian "OTLPFAST_LITTLE"(uint64_t n) noexcept nogil
+    uint64_t big_endian "OTLPFAST_BIG"(uint64_t n) noexcept nogil
     ctypedef struct Writer "otlpfast_writer":
         uint8_t *data
         size_t pos
@@ -73,9 +93,8 @@ cdef inline void put_fixed32(Writer *w, uint32_t n) noexcept nogil:
 
 
 cdef inline void put_fixed64(Writer *w, uint64_t n) noexcept nogil:
-    cdef int i
-    for i in range(8):
-        w.data[w.pos + i] = <uint8_t> (n >> (8 * i))
+    cdef uint64_t word = little_endian(n)
+    memcpy(w.data + w.pos, &word, 8)
     w.pos += 8
 
 
@@ -86,9 +105,8 @@ cdef inline void put_double(Writer *w, double value) noexcept nogil:
 
 
 cdef inline void put_big_endian(Writer *w, uint64_t n) noexcept nogil:
-    cdef int i
-    for i in range(8):
-        w.data[w.pos + i] = <uint8_t> (n >> (56 - 8 * i))
+    cdef uint64_t word = big_endian(n)
+    memcpy(w.data + w.pos, &word, 8)
     w.pos += 8
 
 

@@ -9,14 +9,13 @@ import math
 import os
 import socket
 import ssl
-import threading
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from .._log import warn
+from .._log import RateLimitedLog
 from ..batch import ExportOutcome
 from .answer import (
     CUT_SHORT,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from ..batch import SpanBatch
     from .transport import Part
 
-_QUIET_SECONDS = 60.0  # between two warnings of one kind
 _GRPC_PORT = 4317
 _RETRYABLE_4XX = (408, 429)
 _WRONG_SERVICE = (400, 404, 405, 415)  # what something that is no OTLP/HTTP receiver may say
@@ -98,7 +96,7 @@ class OTLPSpanExporter(SpanExporter):
         )
         self._endpoint = self._settings.endpoint.url  # other code reads it, as from the official exporter
         self._transport = Transport(self._settings, f"OTel-OTLP-Exporter-Python/{_version()} (otlpfast)")
-        self._warnings = _Warnings()
+        self._warnings = RateLimitedLog(logger)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -119,7 +117,7 @@ class OTLPSpanExporter(SpanExporter):
         try:
             body = encode_spans(spans)
         except Exception as error:  # it takes any span; a list of something else is the caller's mistake
-            self._warnings.warn("encode", f"could not encode {_spans(len(spans))}: {type(error).__name__}")
+            self._warn("encode", f"could not encode {_spans(len(spans))}: {type(error).__name__}")
             return SpanExportResult.FAILURE
         outcome = self._deliver([body], len(spans), self._settings.timeout - (monotonic() - start))
         taken = outcome.failed == 0 and (outcome.exported > 0 or outcome.rejected == 0)
@@ -155,39 +153,33 @@ class OTLPSpanExporter(SpanExporter):
             kind, reason = explain(error, self._settings, timeout)
         else:
             return self._judge(answer, count)
-        self._warnings.warn(
-            kind, f"could not deliver {_spans(count)} to {self._shown()}: {reason}{self._port_hint()}"
-        )
+        self._warn(kind, f"could not deliver {_spans(count)} to {self._shown()}: {reason}{self._port_hint()}")
         return ExportOutcome(failed=count)
 
     def _judge(self, answer: Answer, count: int) -> ExportOutcome:
         """What the answer means for the spans. Specification: "OTLP/HTTP Response"."""
         if answer.flaw == OVERSIZED:  # the specification: an error, and not one to retry
             limit = f"{MAX_RESPONSE // 2**20} MiB"
-            self._warnings.warn(
+            self._warn(
                 "oversized", f"{self._shown()} answered with more than {limit}; {_spans(count)} given up"
             )
             return ExportOutcome(rejected=count)
         if not 200 <= answer.status < 300:
             refused = 400 <= answer.status < 500 and answer.status not in _RETRYABLE_4XX
             verb = "refused" if refused else "did not take"
-            self._warnings.warn(
+            self._warn(
                 f"status {answer.status}", f"{self._shown()} {verb} {_spans(count)}: {self._status(answer)}"
             )
             return ExportOutcome(rejected=count) if refused else ExportOutcome(failed=count)
         if answer.flaw == CUT_SHORT:  # the status stands: they were taken
-            self._warnings.warn(
-                "cut short", f"the answer of {self._shown()} broke off after status {answer.status}"
-            )
+            self._warn("cut short", f"the answer of {self._shown()} broke off after status {answer.status}")
         rejected, message = read_partial_success(answer.body)
         rejected = min(rejected, count)
         said = f": {self._quote(message)}" if message else ""
         if rejected:
-            self._warnings.warn(
-                "partial success", f"{self._shown()} rejected {rejected} of {_spans(count)}{said}"
-            )
+            self._warn("partial success", f"{self._shown()} rejected {rejected} of {_spans(count)}{said}")
         elif said:
-            self._warnings.warn("remark", f"{self._shown()} took the spans with a remark{said}")
+            self._warn("remark", f"{self._shown()} took the spans with a remark{said}")
         return ExportOutcome(exported=count - rejected, rejected=rejected)
 
     def _status(self, answer: Answer) -> str:
@@ -217,43 +209,12 @@ class OTLPSpanExporter(SpanExporter):
             return ""
         return f"; port {_GRPC_PORT} is usually for OTLP/gRPC, OTLP/HTTP usually has 4318"
 
+    def _warn(self, kind: str, text: str) -> None:
+        self._warnings.warning(kind, "%s", text)
+
     def _refuse_after_shutdown(self) -> None:
         text = f"the exporter to {self._shown()} is shut down; spans that still come are lost"
-        self._warnings.warn("shutdown", text, quiet=math.inf)
-
-
-class _Warnings:
-    """Warnings, each kind at most once in a while, with the number of those that were held back."""
-
-    def __init__(self) -> None:
-        self._kinds: dict[tuple[int, str], _Kind] = {}
-
-    def warn(self, kind: str, text: str, quiet: float = _QUIET_SECONDS) -> None:
-        """Log `text`, unless a warning of its kind was logged in the last `quiet` seconds."""
-        # By process: a lock that another thread held when this one was forked stays shut for ever.
-        held_back = self._kinds.setdefault((os.getpid(), kind), _Kind()).turn(monotonic(), quiet)
-        if held_back is None:
-            return
-        if held_back:
-            text += f" ({held_back} more like this since the last warning)"
-        warn(logger, "%s", text)  # no lock is held: a log handler may end spans, which come back here
-
-
-class _Kind:
-    def __init__(self) -> None:
-        self._lock = threading.RLock()  # re-entrant: a signal handler may end spans too
-        self._next = -math.inf
-        self._held_back = 0
-
-    def turn(self, now: float, quiet: float) -> int | None:
-        """The number held back when it is time for a warning, else None."""
-        with self._lock:
-            if now < self._next:
-                self._held_back += 1
-                return None
-            held_back, self._held_back = self._held_back, 0
-            self._next = now + quiet
-            return held_back
+        self._warnings.warning("shutdown", "%s", text, interval=math.inf)
 
 
 def explain(error: Exception, settings: Settings, timeout: float) -> tuple[str, str]:

@@ -18,10 +18,11 @@ NEEDS = {
 """Modules that the demo needs beyond otlpfast's own dependencies, and the packages that bring them."""
 
 _DESCRIPTION = """\
-Runs a small web service (WSGI and SQLite, with the official instrumentation) three times, each in a process
-of its own and with the same HTTP requests: without export, with the stock pipeline, and with otlpfast. The
-spans go to a sink in another process, which decodes them with the official protobuf classes. Everything in
-the table was measured in this run.
+Runs a small web service (WSGI and SQLite, with the official instrumentation) five times, each in a process
+of its own and with the same HTTP requests: without an SDK, with the SDK but no export, with the stock SDK,
+with otlpfast's processor on the SDK's provider, and with otlpfast's own provider. The spans go to a sink in
+another process, which decodes them with the official protobuf classes. Everything in the table was measured
+in this run.
 """
 _EPILOG = """\
 exit status: 0 if all spans were received and the payloads are equal, 1 otherwise

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otlpfast.cli.demo.messages import difference
-from otlpfast.cli.demo.pipelines import OTLPFAST, STOCK
+from otlpfast.cli.demo.pipelines import PROCESSOR, STOCK
 
 _REPEATS = 25
 
@@ -36,7 +36,7 @@ def compare(spans: Sequence[ReadableSpan]) -> dict[str, Any]:
         "difference": difference(expected, ExportTraceServiceRequest.FromString(fast())),
         "microseconds": {
             name: best / len(spans) * 1e6
-            for name, best in zip((STOCK.name, OTLPFAST.name), seconds, strict=True)
+            for name, best in zip((STOCK.name, PROCESSOR.name), seconds, strict=True)
         },
     }
 

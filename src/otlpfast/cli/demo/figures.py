@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from otlpfast.cli.demo.pipelines import BASELINE, OTLPFAST, STOCK, Pipeline
+from otlpfast.cli.demo.pipelines import NO_EXPORT, NO_SDK, OTLPFAST, STOCK, Pipeline
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,11 @@ class Row:
     """A pipeline's runs together. None: not applicable, or not known (a collector is silent)."""
 
     pipeline: Pipeline
-    made: int = 0
+    made: int | None = None
     accepted: int | None = None
     cpu: list[list[float]] = field(default_factory=list)
-    """CPU microseconds of the whole service a span: turn by turn, for each of its processes."""
+    """CPU microseconds of the whole service a span (without an SDK: a span that the others make): turn by
+    turn, for each of its processes."""
     peak_bytes: int | None = None
     received: int | None = None
     wire_bytes: int | None = None
@@ -51,7 +52,15 @@ class Row:
 
     @property
     def dropped(self) -> int | None:
-        return None if self.received is None else self.made - self.received
+        return self._missing(self.received)
+
+    @property
+    def undelivered(self) -> int | None:
+        """How many spans did not arrive: by the sink's count, or else by what the exporters saw accepted."""
+        return self._missing(self.accepted if self.received is None else self.received)
+
+    def _missing(self, arrived: int | None) -> int | None:
+        return None if self.made is None or arrived is None else self.made - arrived
 
     @property
     def process(self) -> Estimate:
@@ -59,7 +68,7 @@ class Row:
         return Estimate.of(self.cpu)
 
     def beyond(self, baseline: Row) -> Estimate:
-        """CPU microseconds a span that this costs beyond the baseline: turn against neighbouring turn."""
+        """CPU microseconds a span that this costs beyond another: turn against neighbouring turn."""
         return Estimate.of(
             [
                 [mine - other for mine, other in zip(turns, others, strict=True)]
@@ -81,6 +90,11 @@ class Load:
         rounds = max(1, min(5, requests // 200))
         return cls(requests, rounds, max(1, min(6, requests // rounds // 20)))
 
+    @property
+    def longest(self) -> int:
+        """The most requests that a round has."""
+        return max(sum(self.shares(number)) for number in range(self.rounds))
+
     def shares(self, number: int) -> list[int]:
         """How many requests each turn of a round (counted from 0) has."""
         first = number * self.turns
@@ -93,7 +107,8 @@ class Load:
 class Result:
     """All that the demo found.
 
-    ``difference``: where the payloads part as received; ``encoder_difference``: as encoded. None if nowhere.
+    ``differences``: by pipeline, where the payloads part from the stock SDK's as received;
+    ``encoder_difference``: as encoded. None if nowhere.
     """
 
     load: Load
@@ -103,17 +118,16 @@ class Result:
     sample: int
     encoder_difference: str | None
     rows: list[Row] = field(default_factory=list)
-    difference: str | None = None
+    differences: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
-        return self.difference is None and self.encoder_difference is None
+        return self.encoder_difference is None and not any(self.differences.values())
 
     @property
     def delivered(self) -> bool:
-        """Whether every span arrived: by the sink's count, or else by what the exporters saw accepted."""
-        arrived = [(row.made, row.accepted if row.received is None else row.received) for row in self.rows]
-        return all(count is None or made == count for made, count in arrived)
+        """Whether every span arrived, and once."""
+        return not any(row.undelivered for row in self.rows)
 
     @property
     def good(self) -> bool:
@@ -123,13 +137,22 @@ class Result:
         return next(row for row in self.rows if row.pipeline is pipeline)
 
     @property
-    def baseline(self) -> Row:
-        return self.row(BASELINE)
-
-    @property
     def stock(self) -> Row:
         return self.row(STOCK)
 
     @property
-    def otlpfast(self) -> Row:
-        return self.row(OTLPFAST)
+    def otlpfast(self) -> list[Row]:
+        return [self.row(pipeline) for pipeline in OTLPFAST]
+
+    def tracing(self, row: Row) -> Estimate | None:
+        """CPU microseconds a span of all that tracing does: beyond the service without an SDK."""
+        return None if row.pipeline is NO_SDK else row.beyond(self.row(NO_SDK))
+
+    def export(self, row: Row) -> Estimate | None:
+        """CPU microseconds a span of the export alone: beyond the service with the same spans, not exported.
+
+        None for spans that are not the SDK's: theirs are never without the export.
+        """
+        plain = self.row(NO_EXPORT)
+        same = row.pipeline.provider is plain.pipeline.provider
+        return row.beyond(plain) if same and row.pipeline.exports else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ OF_A_PROCESS = frozenset(
 """Attributes that differ between two runs of one program, whoever exports them."""
 
 _W3C_FLAGS = 0xFF
+# The frames of ``with start_as_current_span()`` itself: how many there are is an SDK's own affair.
+_TRACER_FRAME = re.compile(
+    r'^  File "[^"\n]*", line \d+, in (?:use_span|start_as_current_span)\n(?:    .*\n)*', re.MULTILINE
+)
 
 
 def difference(left: Message, right: Message, path: str = "") -> str | None:
@@ -67,7 +72,10 @@ class _Form:
 
 
 class SpanSet:
-    """The spans of some requests, free of times, ids and numbers of the process. The messages are used up."""
+    """The spans of some requests without times, ids, numbers of the process and a tracer's own stack frames.
+
+    The messages are used up.
+    """
 
     def __init__(self, requests: Iterable[ExportTraceServiceRequest]) -> None:
         found = [
@@ -112,6 +120,9 @@ def _form(
         link.flags &= ~_W3C_FLAGS
     for event in span.events:
         event.time_unix_nano = min(event.time_unix_nano, 1)
+        for attribute in event.attributes:
+            if attribute.key == "exception.stacktrace":
+                attribute.value.string_value = _TRACER_FRAME.sub("", attribute.value.string_value)
     # Which time it was does not count, that there is one does.
     span.start_time_unix_nano = min(span.start_time_unix_nano, 1)
     span.end_time_unix_nano = min(span.end_time_unix_nano, 1)

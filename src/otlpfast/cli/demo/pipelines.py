@@ -1,35 +1,58 @@
-"""The export pipelines that the demo compares, each with its own defaults."""
+"""The ways to trace that the demo compares, each with its own defaults."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+
+Attributes = Mapping[str, Any]
+Accepted = Callable[[], int]
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One way to export, or none.
+    """One way to trace, or none: who makes the spans, and who exports them.
 
-    ``install(provider, endpoint)`` adds it to a provider, and returns a function that says how many spans its
-    exporter saw accepted. Where ``imports_otlpfast`` is False, otlpfast is not even in the process: it would
-    show in that pipeline's memory.
+    ``provider(attributes)`` makes the provider, with a resource of these attributes; None: the OpenTelemetry
+    API finds no SDK. ``install(provider, endpoint)`` adds the export, and returns a function that says how
+    many spans the exporter saw accepted; None: no export. Where ``imports_otlpfast`` is False, otlpfast is
+    not even in the process: it would show in that one's memory.
     """
 
     name: str
     title: str
-    exports: bool
-    imports_otlpfast: bool
-    install: Callable[[TracerProvider, str], Callable[[], int]]
+    provider: Callable[[Attributes], TracerProvider] | None
+    install: Callable[[TracerProvider, str], Accepted] | None
+    imports_otlpfast: bool = False
+
+    @property
+    def exports(self) -> bool:
+        return self.install is not None
 
 
-def _install_nothing(provider: TracerProvider, endpoint: str) -> Callable[[], int]:
-    return lambda: 0
+# Nothing is imported before it is wanted: a process without an SDK must not have one in its memory.
 
 
-def _install_stock(provider: TracerProvider, endpoint: str) -> Callable[[], int]:
+def _sdk_provider(attributes: Attributes) -> TracerProvider:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+
+    return TracerProvider(resource=Resource.create(attributes))
+
+
+def _native_provider(attributes: Attributes) -> TracerProvider:
+    from opentelemetry.sdk.resources import Resource
+
+    import otlpfast
+
+    return otlpfast.TracerProvider(resource=Resource.create(attributes))
+
+
+def _install_stock(provider: TracerProvider, endpoint: str) -> Accepted:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
@@ -49,7 +72,7 @@ def _install_stock(provider: TracerProvider, endpoint: str) -> Callable[[], int]
     return lambda: exporter.accepted
 
 
-def _install_otlpfast(provider: TracerProvider, endpoint: str) -> Callable[[], int]:
+def _install_otlpfast(provider: TracerProvider, endpoint: str) -> Accepted:
     import otlpfast
 
     processor = otlpfast.BatchSpanProcessor(otlpfast.OTLPSpanExporter(endpoint=endpoint))
@@ -57,9 +80,13 @@ def _install_otlpfast(provider: TracerProvider, endpoint: str) -> Callable[[], i
     return lambda: processor.stats()["exported"]
 
 
-BASELINE = Pipeline("baseline", "no export", False, False, _install_nothing)
-STOCK = Pipeline("stock", "stock SDK", True, False, _install_stock)
-OTLPFAST = Pipeline("otlpfast", "otlpfast", True, True, _install_otlpfast)
+NO_SDK = Pipeline("no_sdk", "no SDK", None, None)
+NO_EXPORT = Pipeline("no_export", "SDK, no export", _sdk_provider, None)
+STOCK = Pipeline("stock", "stock SDK", _sdk_provider, _install_stock)
+PROCESSOR = Pipeline("processor", "otlpfast processor", _sdk_provider, _install_otlpfast, True)
+PROVIDER = Pipeline("provider", "otlpfast provider", _native_provider, _install_otlpfast, True)
 
-PIPELINES = [BASELINE, STOCK, OTLPFAST]
+PIPELINES = [NO_SDK, NO_EXPORT, STOCK, PROCESSOR, PROVIDER]
 """In the order in which they run and stand in the table."""
+OTLPFAST = [PROCESSOR, PROVIDER]
+"""Those that the stock SDK is compared with."""

@@ -18,15 +18,15 @@ _OFFICIAL = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
 
 @dataclass(frozen=True)
 class _Column:
-    """A column: two lines of heading, the figure, its decimals, and whether the last line compares it."""
+    """A column: two lines of heading, the figure, its decimals, and whether the last lines compare it."""
 
     heading: tuple[str, str]
-    figure: Callable[[Row, Row], Figure]
+    figure: Callable[[Result, Row], Figure]
     decimals: int = 0
     compared: bool = False
 
-    def cell(self, row: Row, baseline: Row) -> str:
-        figure = self.figure(row, baseline)
+    def cell(self, result: Result, row: Row) -> str:
+        figure = self.figure(result, row)
         if figure is None:
             return "-"
         if not isinstance(figure, Estimate):
@@ -36,19 +36,16 @@ class _Column:
 
 
 _COLUMNS = [
-    _Column(("spans", "made"), lambda row, _: row.made),
-    _Column(("spans", "received"), lambda row, _: row.received),
-    _Column(("spans", "dropped"), lambda row, _: row.dropped),
-    _Column(("CPU µs a span", "whole process"), lambda row, _: row.process, 1, True),
-    _Column(("CPU µs a span", "pipeline"), lambda row, baseline: _pipeline(row, baseline), 1, True),
-    _Column(("encode", "µs a span"), lambda row, _: row.encode_microseconds, 2, True),
-    _Column(("bytes on", "the wire"), lambda row, _: row.wire_bytes, 0, True),
-    _Column(("peak memory", "MB"), lambda row, _: row.peak_bytes and row.peak_bytes / 1e6, 1, True),
+    _Column(("spans", "made"), lambda _, row: row.made),
+    _Column(("spans", "received"), lambda _, row: row.received),
+    _Column(("spans", "dropped"), lambda _, row: row.dropped),
+    _Column(("CPU µs a span", "whole process"), lambda _, row: row.process, 1, True),
+    _Column(("CPU µs a span", "tracing"), Result.tracing, 1, True),
+    _Column(("CPU µs a span", "export"), Result.export, 1, True),
+    _Column(("encode", "µs a span"), lambda _, row: row.encode_microseconds, 2, True),
+    _Column(("bytes on", "the wire"), lambda _, row: row.wire_bytes, 0, True),
+    _Column(("peak memory", "MB"), lambda _, row: row.peak_bytes and row.peak_bytes / 1e6, 1, True),
 ]
-
-
-def _pipeline(row: Row, baseline: Row) -> Estimate | None:
-    return None if row is baseline else row.beyond(baseline)
 
 
 def times_cheaper(stock: Figure, fast: Figure) -> tuple[float, bool] | None:
@@ -66,16 +63,18 @@ def times_cheaper(stock: Figure, fast: Figure) -> tuple[float, bool] | None:
     return stock / fast, exact
 
 
-def _ratio(column: _Column, result: Result) -> str:
-    found = _compared(column, result)
-    if not column.compared or found is None:
-        return "-" if column.compared else ""
+def _compared(column: _Column, result: Result, fast: Row) -> tuple[float, bool] | None:
+    return times_cheaper(*(column.figure(result, row) for row in (result.stock, fast)))
+
+
+def _ratio(column: _Column, result: Result, fast: Row) -> str:
+    if not column.compared:
+        return ""
+    found = _compared(column, result, fast)
+    if found is None:
+        return "-"
     times, exact = found
     return f"{'' if exact else '> '}{times:.{0 if times >= 10 else 1 if times >= 2 else 2}f}×"
-
-
-def _compared(column: _Column, result: Result) -> tuple[float, bool] | None:
-    return times_cheaper(*(column.figure(row, result.baseline) for row in (result.stock, result.otlpfast)))
 
 
 def as_table(result: Result) -> str:
@@ -83,17 +82,16 @@ def as_table(result: Result) -> str:
     lines = [
         ["", *(_top(place) for place in range(len(_COLUMNS)))],
         ["pipeline", *(column.heading[1] for column in _COLUMNS)],
-        *(
-            [row.pipeline.title, *(column.cell(row, result.baseline) for column in _COLUMNS)]
-            for row in result.rows
-        ),
-        ["times cheaper", *(_ratio(column, result) for column in _COLUMNS)],
+        *([row.pipeline.title, *(column.cell(result, row) for column in _COLUMNS)] for row in result.rows),
     ]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-    table = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
+    ratios = [
+        [f"cheaper: {row.pipeline.name}", *(_ratio(column, result, row) for column in _COLUMNS)]
+        for row in result.otlpfast
+    ]
+    widths = [max(map(len, cells)) for cells in zip(*lines, *ratios, strict=True)]
+    table, last = (["  ".join(_aligned(line, widths)).rstrip() for line in part] for part in (lines, ratios))
     rule = "-" * max(map(len, table))
-    table[2:2] = table[-1:-1] = [rule]
-    return "\n".join([*table, "", *_verdict(result), *_conditions(result)])
+    return "\n".join([*table[:2], rule, *table[2:], rule, *last, "", *_verdict(result), *_conditions(result)])
 
 
 def _top(place: int) -> str:
@@ -116,15 +114,16 @@ def _verdict(result: Result) -> list[str]:
     elif result.collector:
         lines = [f"payloads equal: yes ({encoded}; a collector doesn't say what it received)"]
     else:
-        lines = [f"payloads equal: yes ({result.otlpfast.made:,} spans as received; {encoded})"]
-    for what, difference in (("received", result.difference), ("encoded", result.encoder_difference)):
-        if difference:
-            lines.append(f"  {what}, stock against otlpfast: {difference}")
+        lines = [f"payloads equal: yes ({result.stock.made:,} spans of each as received; {encoded})"]
+    for row in result.otlpfast:
+        if difference := result.differences.get(row.pipeline.name):
+            lines.append(f"  received, stock SDK against {row.pipeline.title}: {difference}")
+    if result.encoder_difference:
+        lines.append(f"  encoded, stock against otlpfast: {result.encoder_difference}")
     for row in result.rows:
-        lost = row.made - row.accepted if row.received is None and row.accepted is not None else row.dropped
-        if lost:
-            what = "not delivered" if lost > 0 else "received more than once"
-            lines.append(f"{what}: {abs(lost):,} of {row.made:,} spans of {row.pipeline.title}")
+        if row.undelivered:
+            what = "not delivered" if row.undelivered > 0 else "received more than once"
+            lines.append(f"{what}: {abs(row.undelivered):,} of {row.made:,} spans of {row.pipeline.title}")
     return lines
 
 
@@ -137,7 +136,8 @@ def _conditions(result: Result) -> list[str]:
     lines = [
         f"{versions}, {found['python']}, {found['system']}, {found['cpus']} CPUs.",
         f"{requests}, default settings, to {sink}.",
-        "CPU: median of the turns ± standard error; pipeline: beyond the same turn without export.",
+        "CPU: median of the turns ± standard error; tracing: beyond the same turn without an SDK;",
+        "export: beyond the same turn with the SDK's spans, not exported. Cheaper: than the stock SDK.",
     ]
     if result.implementation == "py":
         lines.append(
@@ -163,20 +163,13 @@ def as_json(result: Result) -> str:
         {
             "good": result.good,
             "payloads_equal": result.equal,
-            "received_difference": result.difference,
+            "received_differences": result.differences,
             "encoded_difference": result.encoder_difference,
             "spans_compared_as_encoded": result.sample,
             "load": vars(result.load),
             "collector": result.collector,
-            "runs": [_run_as_json(row, result.baseline) for row in result.rows],
-            "times_cheaper": {
-                " ".join(column.heading): None
-                if found is None
-                else {"times": found[0], "at_least": not found[1]}
-                for column in _COLUMNS
-                if column.compared
-                for found in [_compared(column, result)]
-            },
+            "runs": [_run_as_json(result, row) for row in result.rows],
+            "times_cheaper": {row.pipeline.name: _ratios_as_json(result, row) for row in result.otlpfast},
             "conditions": conditions(result),
         },
         indent=2,
@@ -184,8 +177,15 @@ def as_json(result: Result) -> str:
     )
 
 
-def _run_as_json(row: Row, baseline: Row) -> dict[str, Any]:
-    pipeline = _pipeline(row, baseline)
+def _ratios_as_json(result: Result, fast: Row) -> dict[str, Any]:
+    found = {
+        " ".join(column.heading): _compared(column, result, fast) for column in _COLUMNS if column.compared
+    }
+    return {name: ratio and {"times": ratio[0], "at_least": not ratio[1]} for name, ratio in found.items()}
+
+
+def _run_as_json(result: Result, row: Row) -> dict[str, Any]:
+    tracing, export = result.tracing(row), result.export(row)
     return {
         "name": row.pipeline.name,
         "title": row.pipeline.title,
@@ -197,7 +197,8 @@ def _run_as_json(row: Row, baseline: Row) -> dict[str, Any]:
         },
         "cpu_microseconds_a_span": {
             "process": vars(row.process),
-            "pipeline": pipeline and vars(pipeline),
+            "tracing": tracing and vars(tracing),
+            "export": export and vars(export),
             "process_by_round_and_turn": row.cpu,
         },
         "encode_microseconds_a_span": row.encode_microseconds,

@@ -1,10 +1,10 @@
-"""The demo's order of events: sink, encoders, the runs by turns, comparison."""
+"""The demo's order of events: a run that is looked at, the runs that are measured by turns, comparison."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
@@ -12,11 +12,12 @@ from otlpfast.cli.console import Console
 from otlpfast.cli.demo.children import Child, Deadline, DemoError
 from otlpfast.cli.demo.client import Client
 from otlpfast.cli.demo.figures import Load, Result, Row
-from otlpfast.cli.demo.pipelines import BASELINE, OTLPFAST, PIPELINES, STOCK, Pipeline
+from otlpfast.cli.demo.pipelines import NO_EXPORT, OTLPFAST, PIPELINES, STOCK, Pipeline
 from otlpfast.export.config import mask_url
 
 _SAMPLE_SPANS = 512  # one batch of real spans, on which the encoders are compared
 _SAMPLE_REQUESTS = 200  # make more than that
+_PART = 50  # requests after which the user sees how far the run has come
 _COMPLAINTS = 5  # lines of a service's standard error that are shown
 
 
@@ -55,12 +56,18 @@ def traces_endpoint(collector: str) -> str:
 
 
 class _Run:
-    """A service process with one of the pipelines, and its client."""
+    """A service process with one of the pipelines, and its client.
 
-    def __init__(self, pipeline: Pipeline, service: Child) -> None:
+    ``ended``: how many spans have ended when the first, the second, ... request has. The services themselves
+    don't count: that would cost the fastest most.
+    """
+
+    def __init__(self, pipeline: Pipeline, service: Child, ended: Sequence[int]) -> None:
         self.pipeline = pipeline
         self.service = service
         self.turns: list[float] = []
+        self._ended = ended
+        self._sent = self._made = 0
 
     def connect(self, deadline: Deadline) -> None:
         self._client = Client(self.service.answer()["port"], deadline)
@@ -68,15 +75,18 @@ class _Run:
     def take_turn(self, requests: int) -> None:
         self.service.ask("begin")
         self._client.send(requests)
-        figures = self.service.ask("end")
-        self.turns.append(figures["cpu_seconds"] / figures["made"] * 1e6)
+        cpu_seconds = self.service.ask("end")["cpu_seconds"]
+        self._sent += requests
+        made_before, self._made = self._made, self._ended[self._sent - 1]
+        self.turns.append(cpu_seconds / (self._made - made_before) * 1e6)
 
     def finish(self, row: Row) -> None:
         """Ends the service's work, and adds what it did to the row."""
         self._client.close()
         found = self.service.ask("finish")
-        row.made += found["made"]
         row.cpu.append(self.turns)
+        if self.pipeline.provider:
+            row.made = (row.made or 0) + self._made
         if self.pipeline.exports:
             row.accepted = (row.accepted or 0) + found["accepted"]
         if found["peak_bytes"] is not None:
@@ -95,8 +105,8 @@ class Demo:
 
     def run(self) -> Result:
         """Runs all pipelines, in fresh processes; raises DemoError where one can't go on."""
-        self._console.step("comparing the encoders on spans of the service")
-        result = self._compare_encoders()
+        self._console.step("counting the spans of the service, and comparing the encoders on them")
+        result = self._observe()
         with ExitStack() as opened:
             sink = None if self._collector else opened.enter_context(self._child("sink"))
             base = f"http://127.0.0.1:{sink.answer()['port']}" if sink else ""
@@ -115,14 +125,18 @@ class Demo:
         arguments = ("--pipeline", pipeline.name, "--endpoint", endpoint, "--keep", str(keep))
         return self._child("service", *arguments, bare=not (pipeline.imports_otlpfast or keep))
 
-    def _compare_encoders(self) -> Result:
-        # In a process of its own: spans kept for this would show in a run's memory.
-        with self._service(BASELINE, "", keep=_SAMPLE_SPANS) as service:
-            run = _Run(BASELINE, service)
-            run.connect(self._deadline)
-            run.take_turn(_SAMPLE_REQUESTS)
-            found = service.ask("encode")
-            run.finish(Row(BASELINE))
+    def _observe(self) -> Result:
+        """Plays a round's requests to a service whose spans are looked at; the rounds make the same spans."""
+        requests = max(_SAMPLE_REQUESTS, self._load.longest)
+        with self._service(NO_EXPORT, "", keep=_SAMPLE_SPANS) as service:
+            client = Client(service.answer()["port"], self._deadline)
+            for sent in range(0, requests, _PART):
+                self._console.update(f"{sent / requests:.0%}")
+                client.send(min(_PART, requests - sent))
+            client.close()
+            service.ask("finish")
+            found = service.ask("observed")
+        self._ended: list[int] = found["ended_by_request"]
         rows = [
             Row(pipeline, encode_microseconds=found["microseconds"].get(pipeline.name))
             for pipeline in PIPELINES
@@ -146,6 +160,7 @@ class Demo:
                     opened.enter_context(
                         self._service(row.pipeline, self._collector or base + _path(row.pipeline))
                     ),
+                    self._ended,
                 )
                 for row in rows
             ]
@@ -166,8 +181,9 @@ class Demo:
             if row.pipeline.exports:
                 account = sink.ask("account", path=_path(row.pipeline))
                 row.received, row.wire_bytes = account["spans"], account["wire_bytes"]
-        found = sink.ask("compare", left=_path(STOCK), right=_path(OTLPFAST))
-        result.difference = found["difference"]
+        found = sink.ask("compare", first=_path(STOCK), others=[_path(pipeline) for pipeline in OTLPFAST])
+        names = [pipeline.name for pipeline in OTLPFAST]
+        result.differences = dict(zip(names, found["differences"], strict=True))
 
 
 def _path(pipeline: Pipeline) -> str:

@@ -1,4 +1,4 @@
-"""The demo's service process: the notes application, instrumented, with one of the pipelines."""
+"""The demo's service process: the notes application, instrumented, with one of the pipelines or without."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import argparse
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
 from opentelemetry.instrumentation.wsgi import OpenTelemetryMiddleware
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from otlpfast.cli.demo import children
 from otlpfast.cli.demo.app import NotesApplication
-from otlpfast.cli.demo.pipelines import PIPELINES
+from otlpfast.cli.demo.pipelines import PIPELINES, Accepted
 from otlpfast.cli.demo.server import Server
+
+if TYPE_CHECKING:
+    from otlpfast.cli.demo.observer import Observer
 
 _RESOURCE = {
     "service.name": "notes",
@@ -26,26 +27,6 @@ _RESOURCE = {
     "host.arch": "any",
     "feature.flags": ("search", "digest"),
 }
-
-
-class _Counter(SpanProcessor):
-    """Counts the spans that end, and keeps the first few."""
-
-    def __init__(self, keep: int) -> None:
-        self.spans: list[ReadableSpan] = []
-        self._keep = keep
-        self._by_thread: dict[int, int] = {}
-
-    def on_end(self, span: ReadableSpan) -> None:
-        # A number of its own for each thread: a shared one would lose counts, a lock would cost.
-        thread = threading.get_ident()
-        self._by_thread[thread] = self._by_thread.get(thread, 0) + 1
-        if len(self.spans) < self._keep:
-            self.spans.append(span)
-
-    @property
-    def ended(self) -> int:
-        return sum(self._by_thread.values())
 
 
 def _peak_memory() -> int | None:
@@ -71,12 +52,18 @@ class Service:
 
     def __init__(self, pipeline: str, endpoint: str, keep: int) -> None:
         chosen = next(known for known in PIPELINES if known.name == pipeline)
-        self._provider = TracerProvider(resource=Resource.create(_RESOURCE))
-        self._counter = _Counter(keep)
-        # First in the chain: the pipeline's processor is the last, as where it is the only one.
-        self._provider.add_span_processor(self._counter)
-        self._accepted = chosen.install(self._provider, endpoint)
-        trace.set_tracer_provider(self._provider)
+        self._provider = chosen.provider and chosen.provider(_RESOURCE)
+        self._accepted: Accepted = int
+        self._observer: Observer | None = None
+        if self._provider:
+            if keep:
+                from otlpfast.cli.demo.observer import Observer
+
+                self._observer = Observer(keep)
+                self._provider.add_span_processor(self._observer)
+            if chosen.install:
+                self._accepted = chosen.install(self._provider, endpoint)
+            trace.set_tracer_provider(self._provider)
         SQLite3Instrumentor().instrument()
         self._server = Server(OpenTelemetryMiddleware(NotesApplication()))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -84,30 +71,29 @@ class Service:
 
     def begin(self) -> dict[str, Any]:
         """Begins a turn of the load."""
-        self._made, self._cpu = self._counter.ended, time.process_time()
+        self._cpu = time.process_time()
         return {}
 
     def end(self) -> dict[str, Any]:
-        """Ends a turn, with the export of what it made; the figures are those of the turn."""
-        self._provider.force_flush()
-        return {"cpu_seconds": time.process_time() - self._cpu, "made": self._counter.ended - self._made}
+        """Ends a turn, with the export of what it made; the figure is that of the turn."""
+        if self._provider:
+            self._provider.force_flush()
+        return {"cpu_seconds": time.process_time() - self._cpu}
 
     def finish(self) -> dict[str, Any]:
         """Ends the service: all spans ended and delivered, or given up. The figures are of its whole life."""
         self._server.shutdown()
         self._server.server_close()
-        self._provider.shutdown()
-        return {
-            "made": self._counter.ended,
-            "accepted": self._accepted(),
-            "peak_bytes": _peak_memory(),
-        }
+        if self._provider:
+            self._provider.shutdown()
+        return {"accepted": self._accepted(), "peak_bytes": _peak_memory()}
 
-    def encode(self) -> dict[str, Any]:
-        """Compares the encoders on the spans kept."""
+    def observed(self) -> dict[str, Any]:
+        """How many spans had ended by the end of each request, and what the encoders make of the first."""
         from otlpfast.cli.demo import encoders
 
-        return encoders.compare(self._counter.spans)
+        assert self._observer
+        return {"ended_by_request": self._observer.by_request, **encoders.compare(self._observer.spans)}
 
 
 def main() -> None:
@@ -122,7 +108,7 @@ def main() -> None:
         "begin": service.begin,
         "end": service.end,
         "finish": service.finish,
-        "encode": service.encode,
+        "observed": service.observed,
     }
     for question in children.questions():
         children.answer(**commands[question["do"]]())

@@ -55,10 +55,11 @@ class Sink(ThreadingHTTPServer):
                 "refused": found.refused,
             }
 
-    def compare(self, left: str, right: str) -> dict[str, Any]:
+    def compare(self, first: str, others: list[str]) -> dict[str, Any]:
+        """Where what each of the others got parts from what the first got; None if nowhere."""
         with self.lock:
-            one, other = (SpanSet(self.received[path].messages) for path in (left, right))
-        return {"difference": set_difference(one, other)}
+            expected, *found = (SpanSet(self.received[path].messages) for path in (first, *others))
+        return {"differences": [set_difference(expected, one) for one in found]}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -107,7 +108,7 @@ def main() -> None:
         if question["do"] == "account":
             children.answer(**sink.account(question["path"]))
         else:
-            children.answer(**sink.compare(question["left"], question["right"]))
+            children.answer(**sink.compare(question["first"], question["others"]))
 
 
 if __name__ == "__main__":

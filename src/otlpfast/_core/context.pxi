@@ -1,0 +1,215 @@
+# The current OpenTelemetry context and the span in it, without the API's Python code where its own runtime
+# context, the one on a contextvar, is in use. Any other is asked through its methods.
+
+cdef extern from "Python.h":
+    PyObject *PyDict_GetItemWithError(object mapping, object key) except? NULL
+    int PyContextVar_Get(PyObject *var, PyObject *default_value, PyObject **value) except -1
+    object PyContextVar_Set(object var, object value)
+    int PyContextVar_Reset(object var, object token) except -1
+    ctypedef struct PyTypeObject:
+        PyObject *(*tp_new)(PyTypeObject *cls, PyObject *args, PyObject *options) except NULL
+    object PyObject_GenericGetDict(object, void *)
+    int PyDict_Update(object, object) except -1
+    int PyDict_SetItem(object, object, object) except -1
+
+cdef object _context_globals = opentelemetry.context.__dict__
+cdef object _runtime_name = sys.intern("_RUNTIME_CONTEXT")
+cdef object _runtime = None
+cdef object _context_var = None
+cdef object _span_key = _SPAN_KEY
+cdef PyObject *_own_non_recording = <PyObject *> _NativeNonRecordingSpan
+cdef object _no_arguments = ()
+
+
+cdef int learn_runtime() except -1:
+    # Tests and frameworks put another runtime context in place.
+    global _runtime, _context_var
+    cdef PyObject *runtime = PyDict_GetItemWithError(_context_globals, _runtime_name)
+    if runtime != <PyObject *> _runtime:
+        _context_var = None
+        _runtime = <object> runtime
+        if type(_runtime) is ContextVarsRuntimeContext:
+            _context_var = _runtime._current_context
+    return 0
+
+
+cdef object current_context():
+    cdef PyObject *found = NULL
+    learn_runtime()
+    if _context_var is None:
+        return opentelemetry.context.get_current()
+    PyContextVar_Get(<PyObject *> _context_var, NULL, &found)
+    context = <object> found
+    drop(found)
+    return context
+
+
+cdef object with_span(object base, object span):
+    # A copy of the context with the span as its current one.
+    cdef PyObject *made
+    if type(base) is not OTelContext:
+        return set_value(_span_key, span, base)
+    made = (<PyTypeObject *> OTelContext).tp_new(<PyTypeObject *> OTelContext, <PyObject *> _no_arguments, NULL)
+    context = <object> made
+    drop(made)
+    if dict_length(<PyObject *> base):
+        PyDict_Update(context, base)
+    PyDict_SetItem(context, _span_key, span)
+    return context
+
+
+# The copy of a context that a `with` made and nobody else kept is used again by the next one in the same
+# context: by the parent's next child, or the next root. It is valid while that context lives, which is as long
+# as the parent's own `with`.
+
+cdef object _root_spare = None
+
+
+cdef object spare_context(object base, object span, PyObject *above):
+    global _root_spare
+    cdef object context = None
+    if above != NULL and type_of(above) == _own_span and (<_NativeSpan> above).active == <PyObject *> base:
+        context, (<_NativeSpan> above).spare = (<_NativeSpan> above).spare, None
+    elif _root_spare is not None and type(base) is OTelContext and not dict_length(<PyObject *> base):
+        context, _root_spare = _root_spare, None
+    if context is None:
+        return with_span(base, span)
+    PyDict_SetItem(context, _span_key, span)
+    return context
+
+
+cdef int give_back_context(object base, object context, PyObject *above) except -1:
+    global _root_spare
+    if type(context) is not OTelContext or type(base) is not OTelContext:
+        return 0
+    if above != NULL and type_of(above) == _own_span:
+        if (<_NativeSpan> above).active == <PyObject *> base:
+            PyDict_SetItem(context, _span_key, None)
+            (<_NativeSpan> above).spare = context
+    elif not dict_length(<PyObject *> base) and dict_length(<PyObject *> context) == 1:
+        PyDict_SetItem(context, _span_key, None)
+        _root_spare = context
+    return 0
+
+
+cdef int detach(object token) except -1:
+    if _context_var is not None:
+        try:
+            PyContextVar_Reset(_context_var, token)
+            return 0
+        except (ValueError, RuntimeError, TypeError):
+            pass  # the API's own detach() tries again, and logs
+    opentelemetry.context.detach(token)
+    return 0
+
+
+cdef object find_parent(object context, Context *ids):
+    # The current span's context, if it is a valid one; ids are undefined where there is none. Returns whose it
+    # is, which also holds the trace state: one of otlpfast's own spans, a SpanContext, or None. Never raises.
+    cdef PyObject *found
+    cdef PyObject *kind
+    if context is None:
+        context = current_context()
+    if type(context) is not OTelContext:
+        return find_foreign(context, ids)
+    if not dict_length(<PyObject *> context):
+        return None
+    found = PyDict_GetItemWithError(context, _span_key)
+    if found == NULL:
+        return None
+    kind = type_of(found)
+    if kind == _own_span and not (<_NativeSpan> found).has_odd_context:
+        ids[0] = (<_NativeSpan> found).ids
+        span = <object> found
+    elif kind == _own_non_recording:
+        ids[0] = (<_NativeNonRecordingSpan> found).ids
+        span = <object> found
+    else:
+        return find_foreign(context, ids)
+    return span if ids.span and (ids.trace_low or ids.trace_high) else None
+
+
+cdef object find_foreign(object context, Context *ids):
+    parent = given_parent(context)
+    if parent is None or not parent.is_valid:
+        return None
+    if read_context(<PyObject *> parent, ids) != OK:
+        parent = plain_context(parent)
+        read_context(<PyObject *> parent, ids)
+    return parent
+
+
+@cython.final
+@cython.freelist(64)
+cdef class _NativeNonRecordingSpan:
+    """A span that is not recorded: it has a context and does nothing."""
+
+    cdef object __weakref__
+    cdef object own_context, trace_state
+    cdef Context ids
+
+    def __init__(self):
+        raise TypeError("made by a tracer")
+
+    @property
+    def __class__(self):
+        return NonRecordingSpan
+
+    @property
+    def _context(self):
+        if self.own_context is None:
+            made = context_object(&self.ids, self.trace_state)
+            if self.own_context is None:
+                self.own_context = made
+        return self.own_context
+
+    @_context.setter
+    def _context(self, value):
+        if read_context(<PyObject *> value, &self.ids) != OK:
+            memset(&self.ids, 0, sizeof(Context))
+            self.ids.trace_state = <PyObject *> self.trace_state
+        else:
+            self.trace_state = <object> self.ids.trace_state
+        self.own_context = value
+
+    def get_span_context(self):
+        return self._context
+
+    def is_recording(self):
+        return False
+
+    def end(self, end_time=None):
+        pass
+
+    def set_attributes(self, attributes):
+        pass
+
+    def set_attribute(self, key, value):
+        pass
+
+    def add_event(self, name, attributes=None, timestamp=None):
+        pass
+
+    def add_link(self, context, attributes=None):
+        pass
+
+    def update_name(self, name):
+        pass
+
+    def set_status(self, status, description=None):
+        pass
+
+    def record_exception(self, exception, attributes=None, timestamp=None, escaped=False):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        pass
+
+    def __repr__(self):
+        return f"NonRecordingSpan({self._context!r})"
+
+    def __reduce__(self):
+        return NonRecordingSpan, (self._context,)

@@ -1,0 +1,294 @@
+# Attributes of a span or event that lives: C slots in pooled memory, numbers unboxed.
+#
+# A change is complete before a reference is dropped: what a finaliser runs finds the slots whole.
+
+cdef enum:
+    IN_OBJECT, IN_INT, IN_FLOAT
+
+cdef union Held:
+    PyObject *object
+    int64_t number
+    double real
+
+cdef struct Slot:
+    PyObject *key
+    Held held
+    int kind
+
+cdef struct Slots:
+    Slot *at
+    Py_ssize_t count
+    Py_ssize_t capacity
+    Py_ssize_t dropped
+
+
+@cython.final
+@cython.no_gc
+cdef class _CellPool(_Pool):
+    # Memory for slots or events: nothing but blocks of cells.
+    def __cinit__(self, initial_capacity, max_size, size_t unit):
+        self.setup(initial_capacity, max_size, unit)
+
+cdef _CellPool _slot_pool = _CellPool(8, 1024, sizeof(Slot))
+
+
+cdef inline void hold(Slot *slot, PyObject *value) noexcept:
+    cdef PyObject *kind = type_of(value)
+    if kind == py_int_type and otlpfast_int64(value, &slot.held.number):
+        slot.kind = IN_INT
+    elif kind == py_float_type:
+        slot.held.real = float_value(value)
+        slot.kind = IN_FLOAT
+    else:
+        keep(value)
+        slot.held.object = value
+        slot.kind = IN_OBJECT
+
+
+cdef inline void let_go(Slot slot) noexcept:
+    if slot.kind == IN_OBJECT:
+        drop(slot.held.object)
+    drop(slot.key)
+
+
+cdef object boxed(Slot *slot):
+    if slot.kind == IN_INT:
+        return slot.held.number
+    if slot.kind == IN_FLOAT:
+        return slot.held.real
+    return <object> slot.held.object
+
+
+cdef bint grow_slots(Slots *slots) noexcept:
+    cdef Block block
+    cdef Slot *grown
+    if slots.at == NULL:
+        block = _slot_pool.take()
+        slots.at = <Slot *> block.data
+        slots.capacity = block.capacity if block.data != NULL else 0
+        return block.data != NULL
+    grown = <Slot *> realloc(slots.at, 2 * slots.capacity * sizeof(Slot))
+    if grown == NULL:
+        return False
+    slots.at = grown
+    slots.capacity *= 2
+    return True
+
+
+cdef inline Py_ssize_t find_slot(Slots *slots, PyObject *key) noexcept:
+    cdef Py_ssize_t i
+    for i in range(slots.count):
+        if slots.at[i].key == key or otlpfast_same_text(slots.at[i].key, key):
+            return i
+    return -1
+
+
+cdef enum:  # what becomes of an attribute that is set
+    NO_ROOM = -1
+    SET = 0
+    EVICTED = 1
+
+
+cdef int set_slot(Slots *slots, PyObject *key, PyObject *value, Py_ssize_t most) noexcept:
+    # An exact str and a clean value.
+    cdef Slot fresh
+    keep(key)
+    fresh.key = key
+    hold(&fresh, value)
+    return place_slot(slots, fresh, most)
+
+
+cdef int place_slot(Slots *slots, Slot fresh, Py_ssize_t most) noexcept:
+    # Takes over what `fresh` holds. A key that is there moves to the end, as in the SDK. Negative: no limit.
+    cdef Slot old
+    cdef Py_ssize_t i = find_slot(slots, fresh.key)
+    cdef bint evicts = i < 0 and most >= 0 and slots.count >= most
+    if evicts:
+        i = 0
+    elif i < 0 and slots.count == slots.capacity and not grow_slots(slots):
+        let_go(fresh)
+        return NO_ROOM
+    old.key = NULL
+    old.kind = IN_INT
+    if i >= 0:
+        old = slots.at[i]
+        slots.count -= 1
+        if i < slots.count:
+            memmove(&slots.at[i], &slots.at[i + 1], (slots.count - i) * sizeof(Slot))
+    slots.at[slots.count] = fresh
+    slots.count += 1
+    slots.dropped += evicts
+    let_go(old)
+    return EVICTED if evicts else SET
+
+
+cdef void empty_slots(Slots *slots) noexcept:
+    cdef Slots old = slots[0]
+    cdef Py_ssize_t i
+    slots.at = NULL
+    slots.count = slots.capacity = 0
+    for i in range(old.count):
+        let_go(old.at[i])
+    _slot_pool.give(old.at, old.capacity)
+
+
+cdef int fill_dict(dict pairs, Slots *slots) except -1:
+    # Runs no Python code: the keys are exact texts.
+    cdef Py_ssize_t i
+    for i in range(slots.count):
+        pairs[<object> slots.at[i].key] = boxed(&slots.at[i])
+    return 0
+
+
+cdef inline bint is_simple(PyObject *value, Py_ssize_t longest) noexcept:
+    # Whether it may be kept as it is: of an exact type that can't change, and no longer than allowed.
+    cdef PyObject *kind = type_of(value)
+    if kind == py_str_type:
+        return longest < 0 or text_length(value) <= longest
+    return (
+        kind == py_int_type or kind == py_bool_type or kind == py_float_type
+        or value == py_none or kind == py_bytes_type
+    )
+
+
+cdef object clean(object value, Py_ssize_t longest):
+    # The value as it is kept; runs Python code for what is neither simple nor a sequence of simple ones.
+    cdef PyObject *given = <PyObject *> value
+    cdef Py_ssize_t i
+    if is_simple(given, longest):
+        return value
+    if is_exact_list(given):
+        for i in range(list_length(given)):
+            if not is_simple(list_item(given, i), longest):
+                break
+        else:
+            return PyList_AsTuple(value)
+    elif is_exact_tuple(given):
+        for i in range(tuple_length(given)):
+            if not is_simple(tuple_item(given, i), longest):
+                break
+        else:
+            return value
+    return clean_value(value, None if longest < 0 else longest)
+
+
+cdef int collect(Slots *fresh, object attributes, Py_ssize_t longest) except -1:
+    # Every attribute of a mapping, cleaned, into slots that nobody else knows. First all is copied as it is,
+    # then cleaned: cleaning may run code that changes the mapping.
+    cdef PyObject *key
+    cdef PyObject *value
+    cdef Py_ssize_t i, at = 0
+    cdef bint clean_already = True
+    if not is_exact_dict(<PyObject *> attributes):
+        attributes, fresh.dropped = clean_mapping(attributes, None if longest < 0 else longest)
+    while dict_next(<PyObject *> attributes, &at, &key, &value):
+        if type_of(key) != py_str_type or text_length(key) == 0:
+            return collect_cleaned(fresh, attributes, longest)
+        if fresh.count == fresh.capacity and not grow_slots(fresh):
+            raise MemoryError
+        keep(key)
+        fresh.at[fresh.count].key = key
+        hold(&fresh.at[fresh.count], value)
+        fresh.count += 1
+        clean_already = clean_already and is_simple(value, longest)
+    if not clean_already:
+        for i in range(fresh.count):
+            clean_slot(&fresh.at[i], longest)
+    return 0
+
+
+cdef int clean_slot(Slot *slot, Py_ssize_t longest) except -1:
+    cdef PyObject *old
+    if slot.kind == IN_OBJECT and not is_simple(slot.held.object, longest):
+        value = clean(<object> slot.held.object, longest)
+        old = slot.held.object
+        hold(slot, <PyObject *> value)
+        drop(old)
+    return 0
+
+
+cdef int collect_cleaned(Slots *fresh, object attributes, Py_ssize_t longest) except -1:
+    # Of a mapping with keys that are no texts: the SDK's way.
+    cdef object cleaned
+    cdef Py_ssize_t dropped
+    empty_slots(fresh)
+    cleaned, dropped = clean_mapping(attributes, None if longest < 0 else longest)
+    collect(fresh, cleaned, -1)
+    fresh.dropped = dropped
+    return 0
+
+
+cdef int collect_bounded(
+    Slots *slots, object attributes, Py_ssize_t most, Py_ssize_t longest
+) except -1:
+    # The attributes of something new, as the SDK's BoundedAttributes takes them.
+    cdef Py_ssize_t i, excess
+    if attributes is None or not attributes:
+        return 0
+    if most == 0:
+        slots.dropped = len(attributes)
+        return 0
+    try:
+        collect(slots, attributes, longest)
+    except:
+        empty_slots(slots)
+        raise
+    excess = slots.count - most if most >= 0 else 0
+    if excess > 0:
+        evict(slots, excess)
+    return 0
+
+
+cdef int evict(Slots *slots, Py_ssize_t excess) except -1:
+    cdef Py_ssize_t i
+    for i in range(excess):
+        let_go(slots.at[i])
+    slots.count -= excess
+    memmove(slots.at, slots.at + excess, slots.count * sizeof(Slot))
+    slots.dropped += excess
+    for i in range(excess):
+        warn_full()
+    return 0
+
+
+cdef int put_slots(Encoding *e, uint8_t tag, uint8_t dropped_tag, Slots *slots, int depth) noexcept:
+    # As put_attributes().
+    cdef Writer *w = e.out
+    cdef Slot *slot
+    cdef size_t start
+    cdef Py_ssize_t i
+    cdef int outcome
+    e.items -= slots.count
+    if e.items < 0:
+        return BAIL
+    for i in range(slots.count):
+        slot = &slots.at[i]
+        if not room(w, 16):
+            return NO_MEMORY
+        put_byte(w, tag)
+        start = begin(w, 1)
+        if not put_text(w, 0x0A, slot.key) or not room(w, 16):
+            return NO_MEMORY
+        put_byte(w, 0x12)
+        if slot.kind == IN_INT:
+            put_byte(w, 1 + varint_size(<uint64_t> slot.held.number))
+            put_byte(w, 0x18)
+            put_varint(w, <uint64_t> slot.held.number)
+        elif slot.kind == IN_FLOAT:
+            put_byte(w, 9)
+            put_byte(w, 0x21)
+            put_double(w, slot.held.real)
+        else:
+            outcome = put_any(e, slot.held.object, depth)
+            if outcome != OK:
+                return outcome
+        if not end(w, start, 1):
+            return NO_MEMORY
+    if slots.dropped:
+        if slots.dropped > 0xFFFFFFFF:
+            return BAIL
+        if not room(w, 16):
+            return NO_MEMORY
+        put_byte(w, dropped_tag)
+        put_varint(w, slots.dropped)
+    return OK

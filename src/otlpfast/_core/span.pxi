@@ -1,0 +1,906 @@
+# A span that is recorded. What the application sets goes into C memory; what it, or a processor, asks to see as
+# the SDK's objects (BoundedAttributes, BoundedList, Event, SpanContext) is made then, and is from then on where
+# the span keeps it, so that both sides see every change.
+
+cdef struct EventRow:
+    PyObject *name
+    PyObject *timestamp  # where it is no int64, NULL otherwise
+    int64_t nanoseconds
+    Slots attributes
+
+cdef struct Events:
+    EventRow *at
+    Py_ssize_t count
+    Py_ssize_t capacity
+    Py_ssize_t dropped
+
+cdef _CellPool _row_pool = _CellPool(4, 256, sizeof(EventRow))
+
+cdef enum:
+    MANY = 256  # attributes are looked for one after the other; more of them go into a dict
+
+cdef object _stock_record_exception = _SDKSpan.record_exception
+
+_sdk_logger = getLogger("opentelemetry.sdk.trace")
+_attributes_logger = getLogger("opentelemetry.attributes")
+
+
+cdef object warn_full():
+    warn(_attributes_logger, "Attributes dict is full. Dropping the oldest key-value pair from attributes "
+         "to make space for the new key-value pair.")
+
+
+cdef object warn_ended(name):
+    warn(_sdk_logger, "Tried calling %s on an ended span.", name)
+
+
+cdef Py_ssize_t limit_of(value) except? -2:
+    # A limit of the SDK's SpanLimits: None is none.
+    return -1 if value is None else min(value, PY_SSIZE_T_MAX)
+
+
+@cython.final
+cdef class Origin:
+    # What all spans of a tracer share; never changed, but replaced.
+    cdef object resource, scope, info, sampler, limits, processors
+    cdef Route route  # None where the application brought its own holder of processors
+    cdef Py_ssize_t max_attributes, max_events, max_links, max_event_attributes, max_link_attributes
+    cdef Py_ssize_t max_span_length, max_length
+
+    cdef Origin copy(self):
+        cdef Origin twin = Origin.__new__(Origin)
+        twin.resource, twin.scope, twin.info = self.resource, self.scope, self.info
+        twin.sampler, twin.processors, twin.route = self.sampler, self.processors, self.route
+        twin.set_limits(self.limits)
+        return twin
+
+    cdef int set_limits(self, limits) except -1:
+        self.limits = limits
+        self.max_attributes = limit_of(limits.max_span_attributes)
+        self.max_events = limit_of(limits.max_events)
+        self.max_links = limit_of(limits.max_links)
+        self.max_event_attributes = limit_of(limits.max_event_attributes)
+        self.max_link_attributes = limit_of(limits.max_link_attributes)
+        self.max_span_length = limit_of(limits.max_span_attribute_length)
+        self.max_length = limit_of(limits.max_attribute_length)
+        return 0
+
+    cdef int set_processors(self, processors) except -1:
+        self.processors = processors
+        route = getattr(processors, "route", None)
+        self.route = route if type(route) is Route else None
+        return 0
+
+
+cdef object context_object(Context *ids, object trace_state):
+    # The SpanContext of these ids.
+    cdef object trace_id = otlpfast_int128(ids.trace_high, ids.trace_low)
+    cdef object span_id = ids.span
+    cdef object flags = _trace_flags[ids.flags] if ids.flags < 4 else TraceFlags(ids.flags)
+    return SpanContext(trace_id, span_id, bool(ids.remote), flags, trace_state)
+
+_trace_flags = [TraceFlags(number) for number in range(4)]
+
+
+cdef void release_row(EventRow *row) noexcept:
+    empty_slots(&row.attributes)
+    drop(row.name)
+    drop(row.timestamp)
+
+
+@cython.final
+@cython.no_gc_clear  # the containers that a cycle goes through can be cleared; a span is never half empty
+@cython.freelist(256)
+cdef class _NativeSpan:
+    """A recorded span; ``otlpfast.Span`` is what it says it is."""
+
+    cdef object __weakref__
+    cdef PyObject *own  # __dict__, made when something is put into it
+    cdef Origin origin
+    cdef object span_name, span_kind, span_status, trace_state
+    cdef object own_context, parent_context  # SpanContext, once asked for
+    cdef object begun_object, ended_object  # times that are no plain nanoseconds
+    cdef object attributes_object, events_object, links_object, end_metrics
+    cdef object spare  # a Context to use again for the next child
+    cdef PyObject *active  # the Context in which it is current, borrowed from the scope that made it so
+    cdef Context ids, parent_ids
+    cdef Slots slots
+    cdef Events events
+    cdef int64_t begun_at, ended_at
+    cdef bint has_begun, has_ended, has_parent, records_exceptions, sets_status
+    cdef bint is_odd, has_odd_context  # something was put here that C can't read
+
+    def __init__(self):
+        raise TypeError("Span must be instantiated via a tracer.")
+
+    def __dealloc__(self):
+        cdef PyObject *own = self.own
+        self.own = NULL
+        drop(own)
+        empty_slots(&self.slots)
+        self.empty_events()
+
+    cdef void empty_events(self) noexcept:
+        cdef Events old = self.events
+        cdef Py_ssize_t i
+        self.events.at = NULL
+        self.events.count = self.events.capacity = 0
+        for i in range(old.count):
+            release_row(&old.at[i])
+        _row_pool.give(old.at, old.capacity)
+
+    @property
+    def __class__(self):
+        return _span_face
+
+    @property
+    def __dict__(self):
+        return PyObject_GenericGetDict(self, NULL)
+
+    def __repr__(self):
+        return f'Span(name="{self.span_name}", context={self._context})'
+
+    # --- recording
+
+    def set_attribute(self, key, value):
+        """Sets an attribute; the value is copied now.
+
+        None, str, bool, int, float and bytes are kept, sequences and mappings become tuples and dicts, NumPy
+        arrays tuples of numbers, other objects text (specification: common/README.md, "AnyValue").
+        """
+        cdef int outcome
+        if self.has_ended:
+            warn(_sdk_logger, "Setting attribute on ended span.")
+            return
+        if type_of(<PyObject *> key) != py_str_type or (
+            text_length(<PyObject *> key) == 0 or self.origin.max_attributes == 0
+        ):
+            pass  # the SDK's own code knows what to do with it
+        elif self.attributes_object is None and self.slots.count < MANY:
+            if not is_simple(<PyObject *> value, self.origin.max_span_length):
+                value = clean(value, self.origin.max_span_length)
+            if self.attributes_object is None and not self.has_ended:
+                outcome = set_slot(
+                    &self.slots, <PyObject *> key, <PyObject *> value, self.origin.max_attributes
+                )
+                if outcome == EVICTED:
+                    warn_full()
+                elif outcome == NO_ROOM:
+                    raise MemoryError
+                return
+        self.attributes_now()
+        self.set_in_object(key, value)
+
+    cdef object set_in_object(self, key, value):
+        try:
+            try:
+                self.attributes_object[key] = given_value(value)
+            except Exception:
+                self.attributes_object[key] = frozen_value(value)
+        except Exception as error:
+            ignored("attribute", "the attribute %r was ignored: %s", key, type(error).__name__)
+
+    def set_attributes(self, attributes):
+        """Sets all attributes of a mapping; see ``set_attribute()``."""
+        cdef Slots fresh
+        if self.has_ended:
+            warn(_sdk_logger, "Setting attribute on ended span.")
+            return
+        if not is_exact_dict(<PyObject *> attributes):
+            attributes = given_attributes(attributes)
+            if attributes is None:
+                return
+        if self.attributes_object is not None or self.origin.max_attributes == 0:
+            self.set_all_in_object(attributes)
+            return
+        memset(&fresh, 0, sizeof(Slots))
+        try:
+            collect(&fresh, attributes, self.origin.max_span_length)
+            self.move_in(&fresh)
+        finally:
+            empty_slots(&fresh)
+
+    cdef object set_all_in_object(self, attributes):
+        attributes = given_attributes(attributes) or {}
+        try:
+            try:
+                self.attributes_now()._set_items(attributes)
+            except Exception:
+                self.attributes_now()._set_items(safe_mapping(attributes))
+        except Exception as error:
+            ignored("attributes", "attributes were ignored: %s", type(error).__name__)
+
+    cdef int move_in(self, Slots *fresh) except -1:
+        # Dropping a replaced value may run code that ends the span or has its attributes made objects.
+        cdef Py_ssize_t i
+        cdef int outcome
+        cdef Slot slot
+        cdef Slots empty
+        if not self.slots.count and self.attributes_object is None and not self.has_ended and (
+            self.origin.max_attributes < 0 or fresh.count <= self.origin.max_attributes
+        ):
+            fresh.dropped += self.slots.dropped
+            empty = self.slots
+            self.slots = fresh[0]
+            fresh[0] = empty
+            return 0
+        if self.slots.count + fresh.count > MANY:
+            self.attributes_now()
+        self.slots.dropped += fresh.dropped
+        for i in range(fresh.count):
+            if self.has_ended:
+                return 0
+            slot = fresh.at[i]
+            if self.attributes_object is not None:
+                self.set_in_object(<object> slot.key, boxed(&slot))
+                continue
+            fresh.at[i].key = NULL  # from here on it is the span's
+            fresh.at[i].kind = IN_INT
+            outcome = place_slot(&self.slots, slot, self.origin.max_attributes)
+            if outcome == EVICTED:
+                warn_full()
+            elif outcome == NO_ROOM:
+                raise MemoryError
+        return 0
+
+    def add_event(self, name, attributes=None, timestamp=None):
+        """Adds an event, now or at ``timestamp`` (nanoseconds since the epoch)."""
+        cdef EventRow row
+        memset(&row, 0, sizeof(EventRow))
+        if attributes is not None and not is_exact_dict(<PyObject *> attributes):
+            attributes = given_attributes(attributes)
+        collect_bounded(
+            &row.attributes, attributes, self.origin.max_event_attributes, self.origin.max_length
+        )
+        if timestamp is None:
+            row.nanoseconds = now_ns()
+        elif type(timestamp) is not int or not otlpfast_nanoseconds(<PyObject *> timestamp, &row.nanoseconds):
+            keep(<PyObject *> timestamp)
+            row.timestamp = <PyObject *> timestamp
+        keep(<PyObject *> name)
+        row.name = <PyObject *> name
+        self.add_row(&row)
+
+    cdef int add_row(self, EventRow *row) except -1:
+        # Takes over what the row holds.
+        cdef EventRow old
+        cdef Py_ssize_t most = self.origin.max_events
+        old.name = old.timestamp = NULL
+        memset(&old.attributes, 0, sizeof(Slots))
+        if self.has_ended or self.events_object is not None or most == 0 or not self.room_for_event():
+            try:
+                self._add_event(event_object(row, self.origin))
+            finally:
+                release_row(row)
+            return 0
+        if most > 0 and self.events.count >= most:
+            old = self.events.at[0]
+            self.events.count -= 1
+            memmove(self.events.at, self.events.at + 1, self.events.count * sizeof(EventRow))
+            self.events.dropped += 1
+        self.events.at[self.events.count] = row[0]
+        self.events.count += 1
+        release_row(&old)
+        return 0
+
+    cdef bint room_for_event(self) noexcept:
+        cdef Block block
+        cdef EventRow *grown
+        cdef Events *events = &self.events
+        if events.count < events.capacity:
+            return True
+        if events.at == NULL:
+            block = _row_pool.take()
+            events.at = <EventRow *> block.data
+            events.capacity = block.capacity if block.data != NULL else 0
+            return block.data != NULL
+        grown = <EventRow *> realloc(events.at, 2 * events.capacity * sizeof(EventRow))
+        if grown == NULL:
+            return False
+        events.at = grown
+        events.capacity *= 2
+        return True
+
+    def _add_event(self, event):
+        if self.has_ended:
+            warn_ended("_add_event")
+        else:
+            self.events_now().append(event)
+
+    def add_link(self, context, attributes=None):
+        """Adds a link to another span; one with an invalid context, no attributes and no state is ignored."""
+        if context is None:
+            return
+        if not isinstance(context, SpanContext):
+            ignored("link", "a link to %s was ignored: a SpanContext is allowed", type(context))
+            return
+        _SDKSpan.add_link(self, context, given_attributes(attributes))
+
+    def _add_link(self, link):
+        if self.has_ended:
+            warn_ended("_add_link")
+        else:
+            self.links_now().append(link)
+
+    def update_name(self, name):
+        """Replaces the span's name."""
+        if self.has_ended:
+            warn_ended("update_name")
+        else:
+            self.span_name = name
+
+    def set_status(self, status, description=None):
+        """Sets the status: OK is final, UNSET is ignored (specification: trace/api.md, "Set Status")."""
+        if self.has_ended:
+            warn_ended("set_status")
+            return
+        if type(status) is StatusCode:
+            if status is _status_codes[0] or self.is_ok():
+                return
+            if description is None:
+                self.span_status = _bare_statuses[status]
+            else:
+                self.span_status = Status(status, description)
+        elif isinstance(status, Status):
+            if status.status_code is _status_codes[0] or self.is_ok():
+                return
+            if description is not None:
+                text = "Description %s ignored. Use either `Status` or `(StatusCode, Description)`"
+                warn(_sdk_logger, text, description)
+            self.span_status = status
+
+    cdef bint is_ok(self) except -1:
+        if self.span_status is _unset:
+            return False
+        return bool(self.span_status) and self.span_status.status_code is _status_codes[1]
+
+    def record_exception(self, exception, attributes=None, timestamp=None, bint escaped=False):
+        """Adds the exception as an event with its type, message and stack trace."""
+        if _SDKSpan.record_exception is not _stock_record_exception:  # somebody has put his own there
+            _SDKSpan.record_exception(self, exception, attributes, timestamp, escaped)
+            return
+        recorded = exception_attributes(exception, escaped)
+        if recorded is None:
+            ignored("exception", "record_exception(%s) was ignored: an exception is allowed", type(exception))
+            return
+        if attributes:
+            recorded.update(given_attributes(attributes) or {})
+        (<object> self).add_event("exception", recorded, timestamp)
+
+    # --- life
+
+    def start(self, start_time=None, parent_context=None):
+        """Starts the span; a tracer's ``start_span()`` has done that."""
+        if self.has_begun:
+            warn(_sdk_logger, "Calling start() on a started span.")
+            return
+        self.begin(start_time)
+        announce(self, parent_context)
+
+    cdef int begin(self, start_time) except -1:
+        self.has_begun = True
+        if start_time is None:
+            self.begun_at = now_ns()
+        else:
+            self._start_time = start_time
+        return 0
+
+    cpdef end(self, end_time=None):
+        """Ends the span, now or at ``end_time`` (nanoseconds since the epoch); later calls only warn."""
+        if not self.has_begun:
+            raise RuntimeError("Calling end() on a not started span.")
+        if self.has_ended:
+            warn(_sdk_logger, "Calling end() on an ended span.")
+            return
+        self.has_ended = True
+        if end_time is None:
+            self.ended_at = now_ns()
+        else:
+            self._end_time = end_time
+        if self.attributes_object is not None:
+            freeze(self.attributes_object)
+        deliver(self)
+
+    def is_recording(self):
+        """Whether it has not ended."""
+        return not self.has_ended
+
+    def get_span_context(self):
+        """The span's SpanContext."""
+        return self._context
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if error is not None:
+            note_error(self, error, self.records_exceptions, self.sets_status, True)
+        self.end_as_seen()
+
+    cdef int end_as_seen(self) except -1:
+        # Somebody may have put an end() of their own on this very span.
+        if self.own == NULL:
+            self.end()
+        else:
+            (<object> self).end()
+        return 0
+
+    def _readable_span(self):
+        return ReadableSpan(
+            name=self.span_name, context=self._context, parent=self._parent, resource=self.origin.resource,
+            attributes=self.attributes_now(), events=self.events_now(), links=self.links_now(),
+            kind=self.span_kind, instrumentation_info=self.origin.info, status=self.span_status,
+            start_time=self._start_time, end_time=self._end_time, instrumentation_scope=self.origin.scope,
+        )
+
+    def __copy__(self):
+        return self.twin(self.attributes_now(), self.events_now(), self.links_now())
+
+    def __deepcopy__(self, memo):
+        attributes, events = deepcopy(self.attributes_now(), memo), deepcopy(self.events_now(), memo)
+        return self.twin(attributes, events, deepcopy(self.links_now(), memo))
+
+    cdef object twin(self, attributes, events, links):
+        cdef _NativeSpan twin = _NativeSpan.__new__(_NativeSpan)
+        twin.origin, twin.span_name, twin.span_kind = self.origin, self.span_name, self.span_kind
+        twin.span_status, twin.trace_state, twin.ids = self.span_status, self.trace_state, self.ids
+        twin.own_context, twin.parent_context = self.own_context, self.parent_context
+        twin.has_parent, twin.parent_ids = self.has_parent, self.parent_ids
+        twin.begun_object, twin.ended_object = self.begun_object, self.ended_object
+        twin.begun_at, twin.ended_at, twin.end_metrics = self.begun_at, self.ended_at, self.end_metrics
+        twin.has_begun, twin.has_ended, twin.is_odd = self.has_begun, self.has_ended, self.is_odd
+        twin.has_odd_context = self.has_odd_context
+        twin.records_exceptions, twin.sets_status = self.records_exceptions, self.sets_status
+        twin.attributes_object, twin.events_object, twin.links_object = attributes, events, links
+        if self.own != NULL:
+            PyObject_GenericGetDict(twin, NULL).update(<object> self.own)
+        return twin
+
+    # --- what is kept, as the SDK's objects
+
+    # Making an object can run Python code, which can change the span. So the empty objects are made first; then
+    # they are filled and put in place, where nothing can come between.
+
+    cdef object attributes_now(self):
+        cdef dict pairs
+        if self.attributes_object is None:
+            made = empty_attributes(self.origin.max_attributes, self.origin.max_span_length, self.has_ended)
+            pairs = made._dict
+            if self.attributes_object is None:
+                fill_dict(pairs, &self.slots)
+                made.dropped = self.slots.dropped
+                self.attributes_object = made
+                empty_slots(&self.slots)
+        return self.attributes_object
+
+    cdef object events_now(self):
+        cdef list shells
+        if self.events_object is None:
+            made = empty_list(self.origin.limits.max_events)
+            append = made._dq.append
+            shells = []
+            while len(shells) < self.events.count:
+                shells.append(empty_event(self.origin))
+            if self.events_object is None:
+                self.fill_events(shells, append)
+                made.dropped = self.events.dropped
+                self.events_object = made
+                self.empty_events()
+        return self.events_object
+
+    cdef int fill_events(self, list shells, append) except -1:
+        cdef EventRow *row
+        cdef Py_ssize_t i
+        for i in range(self.events.count):
+            row = &self.events.at[i]
+            event, attributes, pairs = shells[i]
+            event._name = <object> row.name
+            event._timestamp = row.nanoseconds if row.timestamp == NULL else <object> row.timestamp
+            fill_dict(pairs, &row.attributes)
+            attributes.dropped = row.attributes.dropped
+            append(event)
+        return 0
+
+    cdef object links_now(self):
+        if self.links_object is None:
+            self.links_object = empty_list(self.origin.limits.max_links)
+        return self.links_object
+
+    def _new_events(self):
+        return empty_list(self.origin.limits.max_events)
+
+    def _new_links(self, links):
+        return _SDKSpan._new_links(self, links)
+
+    @property
+    def attributes(self):
+        """A read-only view of the attributes, which follows their changes."""
+        return MappingProxyType(self.attributes_now() or {})
+
+    @property
+    def events(self):
+        """The events, a tuple."""
+        return tuple(self.events_now())
+
+    @property
+    def links(self):
+        """The links, a tuple."""
+        return tuple(self.links_now())
+
+    @property
+    def dropped_attributes(self):
+        """How many attributes were dropped for the limit."""
+        return getattr(self.attributes_now(), "dropped", 0)
+
+    @property
+    def dropped_events(self):
+        """How many events were dropped for the limit."""
+        return getattr(self.events_now(), "dropped", 0)
+
+    @property
+    def dropped_links(self):
+        """How many links were dropped for the limit."""
+        return getattr(self.links_now(), "dropped", 0)
+
+    @property
+    def name(self):
+        """The span's name."""
+        return self.span_name
+
+    @property
+    def context(self):
+        """The span's SpanContext."""
+        return self._context
+
+    @property
+    def kind(self):
+        """The span's SpanKind."""
+        return self.span_kind
+
+    @property
+    def parent(self):
+        """The parent's SpanContext, or None."""
+        return self._parent
+
+    @property
+    def start_time(self):
+        """Nanoseconds since the epoch."""
+        return self._start_time
+
+    @property
+    def end_time(self):
+        """Nanoseconds since the epoch; None while it has not ended."""
+        return self._end_time
+
+    @property
+    def status(self):
+        """The span's Status."""
+        return self.span_status
+
+    @property
+    def resource(self):
+        """The Resource of the provider."""
+        return self.origin.resource
+
+    @property
+    def instrumentation_scope(self):
+        """The InstrumentationScope of the tracer."""
+        return self.origin.scope
+
+    @property
+    def instrumentation_info(self):
+        """Deprecated: the InstrumentationInfo of the tracer."""
+        return ReadableSpan.instrumentation_info.__get__(self, type(self))
+
+    to_json = ReadableSpan.to_json
+    _format_context = staticmethod(ReadableSpan._format_context)
+    _format_attributes = staticmethod(ReadableSpan._format_attributes)
+    _format_events = staticmethod(ReadableSpan._format_events)
+    _format_links = staticmethod(ReadableSpan._format_links)
+    _trace_config = None
+
+    # --- the fields that others reach for
+
+    @property
+    def _name(self):
+        return self.span_name
+
+    @_name.setter
+    def _name(self, value):
+        self.span_name = value
+
+    @property
+    def _kind(self):
+        return self.span_kind
+
+    @_kind.setter
+    def _kind(self, value):
+        self.span_kind = value
+
+    @property
+    def _status(self):
+        return self.span_status
+
+    @_status.setter
+    def _status(self, value):
+        self.span_status = value
+
+    @property
+    def _context(self):
+        if self.own_context is None and not self.has_odd_context:
+            made = context_object(&self.ids, self.trace_state)
+            if self.own_context is None:
+                self.own_context = made
+        return self.own_context
+
+    @_context.setter
+    def _context(self, value):
+        cdef Context ids
+        self.own_context = value
+        if read_context(<PyObject *> value, &ids) == OK:
+            self.ids = ids
+            self.trace_state = <object> ids.trace_state
+            self.has_odd_context = False
+        else:
+            self.is_odd = self.has_odd_context = True
+
+    @property
+    def _parent(self):
+        if self.parent_context is None and self.has_parent:
+            made = context_object(&self.parent_ids, self.trace_state)
+            if self.parent_context is None:
+                self.parent_context = made
+        return self.parent_context
+
+    @_parent.setter
+    def _parent(self, value):
+        cdef Context ids
+        self.has_parent = False
+        self.parent_context = value
+        if value is None:
+            return
+        if read_context(<PyObject *> value, &ids) == OK:
+            self.parent_ids = ids
+            self.has_parent = True
+        else:
+            self.is_odd = True
+
+    @property
+    def _start_time(self):
+        if not self.has_begun:
+            return None
+        return self.begun_at if self.begun_object is None else self.begun_object
+
+    @_start_time.setter
+    def _start_time(self, value):
+        self.has_begun = value is not None
+        self.begun_object = None
+        if value is not None and not (
+            type(value) is int and otlpfast_nanoseconds(<PyObject *> value, &self.begun_at)
+        ):
+            self.begun_object = value
+            self.is_odd = True
+
+    @property
+    def _end_time(self):
+        if not self.has_ended:
+            return None
+        return self.ended_at if self.ended_object is None else self.ended_object
+
+    @_end_time.setter
+    def _end_time(self, value):
+        self.has_ended = value is not None
+        self.ended_object = None
+        if value is not None and not (
+            type(value) is int and otlpfast_nanoseconds(<PyObject *> value, &self.ended_at)
+        ):
+            self.ended_object = value
+            self.is_odd = True
+
+    @property
+    def _attributes(self):
+        return self.attributes_now()
+
+    @_attributes.setter
+    def _attributes(self, value):
+        self.attributes_object = {} if value is None else value
+        empty_slots(&self.slots)
+
+    @property
+    def _events(self):
+        return self.events_now()
+
+    @_events.setter
+    def _events(self, value):
+        self.events_object = () if value is None else value
+        self.empty_events()
+
+    @property
+    def _links(self):
+        return self.links_now()
+
+    @_links.setter
+    def _links(self, value):
+        self.links_object = value
+
+    @property
+    def _lock(self):
+        return PyObject_GenericGetDict(self, NULL).setdefault("_lock", Lock())
+
+    @_lock.setter
+    def _lock(self, value):
+        PyObject_GenericGetDict(self, NULL)["_lock"] = value
+
+    @property
+    def _resource(self):
+        return self.origin.resource
+
+    @_resource.setter
+    def _resource(self, value):
+        self.origin = self.origin.copy()
+        self.origin.resource = value
+
+    @property
+    def _instrumentation_scope(self):
+        return self.origin.scope
+
+    @_instrumentation_scope.setter
+    def _instrumentation_scope(self, value):
+        self.origin = self.origin.copy()
+        self.origin.scope = value
+
+    @property
+    def _instrumentation_info(self):
+        return self.origin.info
+
+    @_instrumentation_info.setter
+    def _instrumentation_info(self, value):
+        self.origin = self.origin.copy()
+        self.origin.info = value
+
+    @property
+    def _sampler(self):
+        return self.origin.sampler
+
+    @_sampler.setter
+    def _sampler(self, value):
+        self.origin = self.origin.copy()
+        self.origin.sampler = value
+
+    @property
+    def _limits(self):
+        return self.origin.limits
+
+    @_limits.setter
+    def _limits(self, value):
+        self.attributes_now()
+        self.events_now()
+        self.origin = self.origin.copy()
+        self.origin.set_limits(value)
+
+    @property
+    def _span_processor(self):
+        return self.origin.processors
+
+    @_span_processor.setter
+    def _span_processor(self, value):
+        self.origin = self.origin.copy()
+        self.origin.set_processors(value)
+
+    @property
+    def _record_exception(self):
+        return self.records_exceptions
+
+    @_record_exception.setter
+    def _record_exception(self, value):
+        self.records_exceptions = value
+
+    @property
+    def _set_status_on_exception(self):
+        return self.sets_status
+
+    @_set_status_on_exception.setter
+    def _set_status_on_exception(self, value):
+        self.sets_status = value
+
+    @property
+    def _record_end_metrics(self):
+        return self.end_metrics
+
+    @_record_end_metrics.setter
+    def _record_end_metrics(self, value):
+        self.end_metrics = value
+
+
+ctypedef int (*visitproc)(PyObject *, void *) noexcept
+ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
+
+cdef extern from *:
+    """
+    /* Cython would make the __dict__ of each span with it; here it is made when it is used. */
+    static traverseproc otlpfast_open(PyTypeObject *type, Py_ssize_t dict_offset, traverseproc traverse) {
+        traverseproc fields = type->tp_traverse;
+        type->tp_dictoffset = dict_offset;
+        type->tp_traverse = traverse;
+        PyType_Modified(type);
+        return fields;
+    }
+    """
+    traverseproc open_type "otlpfast_open"(PyTypeObject *, Py_ssize_t, traverseproc)
+
+cdef traverseproc _traverse_fields
+
+
+cdef int traverse_slots(Slots *slots, visitproc visit, void *arg) noexcept:
+    cdef Py_ssize_t i
+    cdef int outcome = 0
+    for i in range(slots.count):
+        if slots.at[i].kind == IN_OBJECT and outcome == 0:
+            outcome = visit(slots.at[i].held.object, arg)
+    return outcome
+
+
+cdef int traverse_span(PyObject *self, visitproc visit, void *arg) noexcept:
+    cdef _NativeSpan span = <_NativeSpan> self
+    cdef EventRow *row
+    cdef Py_ssize_t i
+    cdef int outcome = _traverse_fields(self, visit, arg)
+    if outcome == 0 and span.own != NULL:
+        outcome = visit(span.own, arg)
+    if outcome == 0:
+        outcome = traverse_slots(&span.slots, visit, arg)
+    for i in range(span.events.count):
+        row = &span.events.at[i]
+        if outcome == 0:
+            outcome = visit(row.name, arg)
+        if outcome == 0 and row.timestamp != NULL:
+            outcome = visit(row.timestamp, arg)
+        if outcome == 0:
+            outcome = traverse_slots(&row.attributes, visit, arg)
+    return outcome
+
+
+cdef _NativeSpan _probe = _NativeSpan.__new__(_NativeSpan)
+_traverse_fields = open_type(
+    <PyTypeObject *> _NativeSpan, <char *> &_probe.own - <char *> <PyObject *> _probe, traverse_span
+)
+_probe = None
+
+_status_codes = (StatusCode.UNSET, StatusCode.OK, StatusCode.ERROR)
+_bare_statuses = {code: Status(code) for code in _status_codes}
+
+
+cdef object empty_attributes(Py_ssize_t most, Py_ssize_t longest, bint immutable):
+    made = BoundedAttributes(
+        None if most < 0 else most, None, immutable, None if longest < 0 else longest
+    )
+    made._lock = RLock()  # a signal handler or finaliser may come here while its thread holds it
+    return made
+
+
+cdef object empty_list(most):
+    made = BoundedList(most)
+    made._lock = RLock()
+    return made
+
+
+cdef tuple empty_event(Origin origin):
+    attributes = empty_attributes(origin.max_event_attributes, origin.max_length, True)
+    return Event("", attributes, 0), attributes, attributes._dict
+
+
+cdef object event_object(EventRow *row, Origin origin):
+    # Of a row that is nobody else's.
+    event, attributes, pairs = empty_event(origin)
+    event._name = <object> row.name
+    event._timestamp = row.nanoseconds if row.timestamp == NULL else <object> row.timestamp
+    fill_dict(pairs, &row.attributes)
+    attributes.dropped = row.attributes.dropped
+    return event
+
+
+cdef object freeze(attributes):
+    try:
+        attributes._immutable = True
+    except Exception:
+        pass  # somebody put something else there

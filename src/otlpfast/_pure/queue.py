@@ -1,0 +1,219 @@
+"""Batches of encoded spans, and the queue in which they wait."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from .._account import ACCOUNT
+from .._plain import plain_span
+from .._request import Group, request_parts
+from .._scopes import ScopeEntry, ScopeTable
+from .buffers import BufferPool, SpanBuffer
+from .counters import PaddedCounters
+from .encode import encode_resource, encode_scope, encode_span
+
+READY, DROPPED, FORKED = 1, 2, 4
+
+_buffer_pool = BufferPool()
+_scope_table = ScopeTable(encode_resource, encode_scope)
+
+
+class BatchBuilder:
+    """Encodes spans into one batch, grouped by resource and scope in the order of their first span."""
+
+    def __init__(self) -> None:
+        self._groups: list[tuple[ScopeEntry, SpanBuffer]] = []
+        self._by_key: dict[tuple[bytes, ...], list[tuple[ScopeEntry, SpanBuffer]]] = {}
+        self.count = 0
+        self.nbytes = 0
+
+    def _buffer(self, entry: ScopeEntry) -> SpanBuffer:
+        alike = self._by_key.setdefault(entry.key, [])
+        for known, buffer in alike:
+            if known.is_same(entry):
+                return buffer
+        self._groups.append((entry, _buffer_pool.acquire()))
+        alike.append(self._groups[-1])
+        return self._groups[-1][1]
+
+    def _add_encoded(self, entry: ScopeEntry, data: bytes) -> None:
+        self._buffer(entry).append(data)
+        self.count += 1
+        self.nbytes += len(data)
+
+    def add(self, span: Any) -> int:
+        """Encodes a ReadableSpan; its size in bytes, or 0 where it has no valid ids. Never raises."""
+        readable = plain_span(span)
+        if readable is None:
+            return 0
+        data = encode_span(readable)
+        self._add_encoded(_scope_table.entry(readable.resource, readable.instrumentation_scope), data)
+        return len(data)
+
+    def finish(self) -> list[Group]:
+        """Ends the batch: a list of (entry, views, count), one a group that has spans."""
+        return [(entry, [buffer.view()], buffer.count) for entry, buffer in self._groups]
+
+
+class _Sized(Protocol):
+    def __len__(self) -> int: ...
+
+
+class SpanQueue:
+    """Spans that wait for export: encoded, counted, and grouped when they are taken. See ``_core.SpanQueue``.
+
+    A waiting span is an entry of a deque, whose append and popleft need no lock; the lock guards sums alone.
+    """
+
+    def __init__(self, max_spans: int, max_bytes: int, batch_size: int) -> None:
+        self.max_spans, self.max_bytes, self.batch_size = max_spans, max_bytes, batch_size
+        self.counters = PaddedCounters(ACCOUNT)
+        self.closed = False
+        self.attended = False  # a thread takes what is put here
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        # The sums first: the spans of the old queue may end others in their finalisers.
+        self.nbytes = 0
+        self.in_flight = 0
+        self._encoded: deque[tuple[ScopeEntry, bytes]] = deque()
+        self._kept: deque[tuple[Any, int]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many spans wait."""
+        return len(self._encoded) + len(self._kept)
+
+    def _dropped(self, reason: str) -> int:
+        self.counters.add(reason)
+        return DROPPED
+
+    def put(self, span: Any, keep: bool = False) -> int:
+        """Takes an ended span; what became of it as bits.
+
+        1: a batch is ready. 2: it was dropped. 4: this process is a new child. Unsampled spans are passed
+        over. ``keep`` keeps the span itself, for whoever needs it later, and only counts its size. Never
+        raises.
+        """
+        outcome = FORKED if self.after_fork() else 0
+        if not _probably_sampled(span):
+            return outcome
+        self.counters.add("ended")
+        try:
+            return outcome | self._admit(span, keep)
+        except Exception:  # no memory, or no stack left
+            return outcome | self._dropped("encode_error")
+        except BaseException:  # the application's own, which goes on to it
+            self.counters.add("encode_error")
+            raise
+
+    def _admit(self, span: Any, keep: bool) -> int:
+        if self.closed:
+            return self._dropped("shutdown")
+        if self.waiting >= self.max_spans or self.nbytes >= self.max_bytes:
+            return self._dropped("queue_full")
+        readable = plain_span(span)
+        if readable is None:
+            return self._dropped("encode_error")
+        data = encode_span(readable)
+        if len(data) > self.max_bytes - self.nbytes:
+            return self._dropped("too_large" if len(data) > self.max_bytes else "queue_full")
+        waiting: _Sized
+        if keep:
+            self._kept.append((span, len(data)))
+            waiting = self._kept
+        else:
+            entry = _scope_table.entry(readable.resource, readable.instrumentation_scope)
+            self._encoded.append((entry, data))
+            waiting = self._encoded
+        with self._lock:
+            self.nbytes += len(data)
+        return READY if len(waiting) >= self.batch_size else 0
+
+    def take(self, partial: bool = True) -> tuple[BatchBuilder | list[Any], int, int] | None:
+        """The next batch as (BatchBuilder or list of kept spans, spans, bytes), or None.
+
+        ``partial`` closes the open ones too. It counts as in flight until ``done()``.
+        """
+        wanted = 1 if partial else self.batch_size
+        taken: BatchBuilder | list[Any]
+        if len(self._encoded) >= wanted:
+            taken = BatchBuilder()
+            for entry, data in _pop(self._encoded, self.batch_size):
+                taken._add_encoded(entry, data)
+            count, nbytes = taken.count, taken.nbytes
+        elif len(self._kept) >= wanted:
+            kept = _pop(self._kept, self.batch_size)
+            taken = [span for span, _ in kept]
+            count, nbytes = len(taken), sum(size for _, size in kept)
+        else:
+            return None
+        with self._lock:
+            self.in_flight += count
+        return taken, count, nbytes
+
+    def done(self, spans: int, nbytes: int) -> None:
+        """What was taken has been accounted for; its bytes no longer count."""
+        with self._lock:
+            self.in_flight -= spans
+            self.nbytes -= nbytes
+
+    def close(self) -> None:
+        """From now on every span is dropped as ``shutdown``."""
+        self.closed = True
+
+    def discard(self, reason: str) -> int:
+        """Drops all that waits, for this reason; returns how many."""
+        total = 0
+        while (taken := self.take()) is not None:
+            self.counters.add(reason, taken[1])
+            self.done(taken[1], taken[2])
+            total += taken[1]
+        return total
+
+    def after_fork(self) -> bool:
+        """Forgets what a parent process had queued, if this is a new child; True where it was."""
+        if self._pid == os.getpid():
+            return False
+        self.counters = PaddedCounters(ACCOUNT)
+        self._start()
+        return True
+
+
+def _pop(waiting: deque[Any], most: int) -> Sequence[Any]:
+    popped: list[Any] = []
+    while len(popped) < most:
+        try:
+            popped.append(waiting.popleft())
+        except IndexError:
+            break
+    return popped
+
+
+def _probably_sampled(span: Any) -> bool:
+    try:
+        return bool(span.context and int(span.context.trace_flags) & 1)
+    except Exception:
+        return True
+
+
+def encode_spans(spans: Iterable[Any]) -> bytes:
+    """Spans as a serialised ``opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest``.
+
+    Args:
+        spans: any iterable of ReadableSpan, or of objects with its properties.
+
+    Returns:
+        bytes: grouped by resource and scope. A span without valid ids is left out; no other span ever is, and
+            none raises.
+    """
+    batch = BatchBuilder()
+    for span in spans:
+        batch.add(span)
+    return b"".join(request_parts(batch.finish()))

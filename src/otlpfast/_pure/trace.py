@@ -1,0 +1,188 @@
+"""Tracer and span without the compiled core: the SDK's own, kept from raising into the application."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from threading import RLock
+from types import TracebackType
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk import trace as sdk
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    use_span,
+)
+from opentelemetry.trace import Span as APISpan
+from opentelemetry.util._decorator import _agnosticcontextmanager
+
+from .._given import (
+    given_attributes,
+    given_links,
+    given_parent,
+    given_value,
+    ignored,
+    note_error,
+    safe_mapping,
+)
+from .._plain import frozen_value
+from .._stacktrace import exception_attributes
+
+_stock_record_exception = sdk.Span.record_exception
+
+
+class Route:
+    """Which processors a span passes: others first, then otlpfast's own. See ``_core.Route``."""
+
+    def __init__(self) -> None:
+        self.assign((), (), (), (), ())
+
+    def assign(
+        self,
+        starting: tuple[Any, ...],
+        ending: tuple[Any, ...],
+        ended: tuple[Any, ...],
+        own: tuple[Any, ...],
+        queues: tuple[Any, ...],
+    ) -> None:
+        """Replaces all of them."""
+        self.starting, self.ending, self.ended = starting, ending, ended
+        self.own, self.queues = own, queues
+
+
+class Span(sdk._Span):
+    """A span of the SDK that takes whatever it is given without raising. Made by a Tracer."""
+
+    # Not __new__, which copy.copy() calls.
+    def __init__(self, *args: object, **options: object) -> None:
+        raise TypeError("Span must be instantiated via a tracer.")
+
+    def _allow_reentry(self) -> None:
+        # A signal handler, a finaliser or a log handler may come back to the span while its thread holds these.
+        for locked in (self, self._attributes, self._events, self._links):
+            locked._lock = RLock()
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        value = given_value(value)
+        try:
+            super().set_attribute(key, value)
+        except Exception:
+            super().set_attribute(key, frozen_value(value))
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        given = given_attributes(attributes) or {}
+        try:
+            super().set_attributes(given)
+        except Exception:
+            super().set_attributes(safe_mapping(given))
+
+    def add_event(
+        self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None
+    ) -> None:
+        given = given_attributes(attributes)
+        try:
+            super().add_event(name, given, timestamp)
+        except Exception:
+            super().add_event(name, safe_mapping(given or {}), timestamp)
+
+    def add_link(self, context: SpanContext, attributes: Mapping[str, Any] | None = None) -> None:
+        if context is None or isinstance(context, SpanContext):
+            given = given_attributes(attributes)
+            try:
+                super().add_link(context, given)
+            except Exception:
+                super().add_link(context, safe_mapping(given or {}))
+        else:
+            ignored("link", "a link to %s was ignored: a SpanContext is allowed", type(context))
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Mapping[str, Any] | None = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        if sdk.Span.record_exception is not _stock_record_exception:  # somebody has put his own there
+            super().record_exception(exception, attributes, timestamp, escaped)
+            return
+        recorded = exception_attributes(exception, escaped)
+        if recorded is None:
+            ignored("exception", "record_exception(%s) was ignored: an exception is allowed", type(exception))
+            return
+        recorded.update(given_attributes(attributes) or {})
+        self.add_event("exception", recorded, timestamp)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            note_error(self, error, self._record_exception, self._set_status_on_exception, escaped=True)
+        self.end()
+
+
+class Tracer(sdk.Tracer):
+    """Makes spans for one instrumentation scope. Made by ``TracerProvider.get_tracer()``."""
+
+    @classmethod
+    def adopt(cls, stock: sdk.Tracer) -> Tracer:
+        """A Tracer with all that the SDK's has."""
+        tracer = cls.__new__(cls)
+        tracer.__dict__.update(stock.__dict__)
+        return tracer
+
+    def start_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] | None = (),
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+    ) -> APISpan:
+        given, links = given_attributes(attributes), given_links(links)
+        rest = (links, start_time, record_exception, set_status_on_exception)
+        parent = given_parent(context)
+        if parent is None:
+            context = Context()
+        try:
+            try:
+                span = super().start_span(name, context, kind, given, *rest)
+            except Exception:
+                if given is None:
+                    raise
+                span = super().start_span(name, context, kind, safe_mapping(given), *rest)
+        except Exception as error:
+            ignored("start", "start_span(%r) raised %s: %s", name, type(error).__name__, error)
+            return NonRecordingSpan(INVALID_SPAN_CONTEXT if parent is None else parent)
+        if type(span) is sdk._Span:
+            span.__class__ = Span
+            span._allow_reentry()
+        return span
+
+    @_agnosticcontextmanager
+    def start_as_current_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] | None = (),
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+        end_on_exit: bool = True,
+    ) -> Iterator[APISpan]:
+        flags = (record_exception, set_status_on_exception)
+        span = self.start_span(name, context, kind, attributes, links, start_time, *flags)
+        with use_span(span, end_on_exit, record_exception=False, set_status_on_exception=False):
+            try:
+                yield span
+            except Exception as error:
+                note_error(span, error, record_exception, set_status_on_exception, escaped=False)
+                raise
