@@ -150,12 +150,15 @@ def test_source_typed_in_under_an_old_name_is_shown(monkeypatch: pytest.MonkeyPa
             monkeypatch.setattr(linecache, name, dict(getattr(linecache, name)))
     error = caught(RAISING["code_without_source"])
     same(error)
-    for text in ("1 / 0  # a", "1 / 0  # b"):
+    by_name = not hasattr(linecache, "_interactive_cache")
+    for line in ("1 / 0  # a", "1 / 0  # b"):
+        text = f"\n\n\n{line}"
         code: Any = compile(text, "<string>", "exec")
-        by_name = not hasattr(linecache, "_interactive_cache")
         linecache._register_code("<string>" if by_name else code, text, "<string>")
-        assert text in same(caught(lambda code=code: exec(code, {})))
-        same(error)
+        assert line in same(caught(lambda code=code: exec(code, {})))
+        assert line in same(error)
+    (linecache.cache if by_name else linecache._interactive_cache).clear()
+    assert "1 / 0" not in same(error)
 
 
 def test_source_that_is_shown_by_a_replaced_linecache_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

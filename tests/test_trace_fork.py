@@ -27,7 +27,7 @@ from .traced import current, native
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
-KINDS = {"otlpfast": TracerProvider, "sdk": sdk.TracerProvider}
+KINDS: dict[str, Any] = {"otlpfast": TracerProvider, "sdk": sdk.TracerProvider}
 
 
 def pipeline(endpoint: str, kind: str = "otlpfast", **options: Any) -> tuple[Tracer, BatchSpanProcessor]:
@@ -63,7 +63,7 @@ def ids_of_a_family(warm: bool) -> list[int]:
     found = ids(tracer) if warm else []
 
     def grandchild() -> list[int]:
-        return ids(tracer) + in_a_thread(lambda: ids(tracer))
+        return [*ids(tracer), *in_a_thread(lambda: ids(tracer))]
 
     def child() -> list[int]:
         own = in_child(grandchild) + ids(tracer) + in_child(grandchild)
@@ -219,8 +219,9 @@ def forked_while_reading(endpoint: str) -> list[Any]:
                 side[0] = "child"
             return side[0]
 
+    forking: Any = Forking()
     with tracer.start_as_current_span("operation") as span:
-        span.set_attributes({"first": 1, "side": Forking(), "last": 2})
+        span.set_attributes({"first": 1, "side": forking, "last": 2})
         tracer.start_span("inside", attributes={"side": side[0]}).end()
     flushed = processor.force_flush()
     if side[0] == "child":

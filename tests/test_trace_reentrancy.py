@@ -70,14 +70,14 @@ def broken_off(wanted: int) -> dict[str, int]:
     assert get_current_span().get_span_context().span_id == 0
     received = len(line.exporter.spans)
     turn(line.tracer, does)
-    flushed = line.processor.force_flush()
+    line.processor.force_flush()
     spans = line.exporter.spans
     check_whole(spans)
     assert len(spans) >= received + 4
     stats = line.processor.stats()
     if IMPLEMENTATION == "c":  # in Python, an exception may come between any two steps of the account
-        assert flushed
         assert stats == account(stats["ended"], exported=len(spans), **stats["dropped"])
+        assert set(stats["dropped"]) <= {"encode_error"}  # one that was just being encoded
     return {"spans": len(spans)}
 
 

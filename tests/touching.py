@@ -115,7 +115,7 @@ def operations(tracer: Tracer, give: Callable[[], dict[str, Any]]) -> dict[str, 
             pass
 
     return {
-        "set_attribute": lambda span: [span.set_attribute(key, value) for key, value in give().items()],
+        "set_attribute": lambda span: [span.set_attribute(key, value) for key, value in list(give().items())],
         "set_attributes": lambda span: span.set_attributes(give()),
         "add_event": lambda span: span.add_event("event", give()),
         "add_link": lambda span: span.add_link(ELSEWHERE, give()),

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # cython: embedsignature=True, embedsignature.format=clinic, binding=False, auto_pickle=False
 # cython: autotestdict=False
-"""The compiled core: wire format, pools, counters, buffers, encoder and queue.
+"""The compiled core: spans and tracers, wire format, pools, counters, buffers, encoder and queue.
 
 ``_pure`` has the same names in plain Python.
 """
@@ -48,7 +48,6 @@ from opentelemetry.trace import (
     INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags,
     TraceState
 )
-from opentelemetry.trace import Span as APISpan
 from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
@@ -56,7 +55,7 @@ from ._account import ACCOUNT
 from ._checks import MAX_CAPACITY, MAX_FIELD, MAX_IDLE, counter_names, stripe_count, whole_number
 from ._decorator import decorated, either
 from ._given import (
-    clean_mapping, clean_value, given_attributes, given_links, given_parent, given_value, guarded, ignored,
+    clean_value, given_attributes, given_links, given_parent, given_value, guarded, ignored,
     note_error, safe_links, safe_mapping
 )
 from ._log import warn
@@ -78,9 +77,16 @@ include "_core/counters.pxi"
 include "_core/pools.pxi"
 include "_core/values.pxi"
 include "_core/slots.pxi"
+include "_core/events.pxi"
 include "_core/encode.pxi"
 include "_core/buffers.pxi"
 include "_core/queue.pxi"
+include "_core/origin.pxi"
+include "_core/objects.pxi"
 include "_core/span.pxi"
 include "_core/context.pxi"
+include "_core/sampling.pxi"
+include "_core/route.pxi"
 include "_core/tracer.pxi"
+include "_core/scope.pxi"
+include "_core/faces.pxi"

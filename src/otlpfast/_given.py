@@ -60,25 +60,13 @@ def given_attributes(attributes: Any) -> Mapping[str, Any] | None:
         return None
 
 
-def clean_mapping(attributes: Any, limit: int | None) -> tuple[dict[str, Any], int]:
-    """A mapping cleaned as the SDK does it, and how many of its attributes were dropped on the way."""
-    given = given_attributes(attributes)
-    if not given:
-        return {}, 0
-    try:
-        cleaned: Any = _clean_attribute_value(given, limit)
-    except Exception:
-        cleaned = _clean_attribute_value(safe_mapping(given), limit)
-    return {str.__str__(key): value for key, value in cleaned.items()}, len(given) - len(cleaned)
-
-
 def safe_mapping(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     """The attributes with what the SDK can't clean without raising made plain."""
     return {
         key if isinstance(key, str) else plain_text(key): (
             value if type(value) in _SIMPLE else frozen_value(value)
         )
-        for key, value in attributes.items()
+        for key, value in list(attributes.items())
     }
 
 

@@ -31,11 +31,11 @@ class Processors(SynchronousMultiSpanProcessor):
     def __init__(self) -> None:
         self.route = Route()
         self._all: tuple[SpanProcessor, ...] = ()
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     # Some set the tuple instead of calling add_span_processor().
     @property
-    def _span_processors(self) -> tuple[SpanProcessor, ...]:  # type: ignore[override]
+    def _span_processors(self) -> tuple[SpanProcessor, ...]:
         return self._all
 
     @_span_processors.setter

@@ -115,6 +115,10 @@ class Foreign(trace.NonRecordingSpan):
     """Another vendor's span as parent, with whatever context."""
 
 
+class Odd(Context):
+    """A context of another class."""
+
+
 class Trouble(Exception):
     """An exception with a module and a qualified name."""
 
@@ -148,7 +152,7 @@ def handling(error: BaseException) -> BaseException:
         try:
             {}["missing"]
         except KeyError:
-            raise error
+            raise error  # noqa: B904 (that is what it is for)
     except BaseException as caught:
         return caught
     raise AssertionError
@@ -231,13 +235,15 @@ class Noting(Sampler):
 
 
 class Recording(SpanProcessor):
-    """Notes its calls and what the spans show then: nothing, all that is public, or the underscore fields too."""
+    """Notes its calls and what spans show then: nothing, all that is public, or underscore fields too."""
 
     def __init__(self, run: Run, name: str, view: str = "public") -> None:
         self._run, self._name, self._view = run, name, view
 
     def _note(self, method: str, span: Any, more: str = "") -> None:
-        text = self._run.span(span) if isinstance(span, trace.Span) else f"{type(span).__name__} {span.name!r}"
+        text = (
+            self._run.span(span) if isinstance(span, trace.Span) else f"{type(span).__name__} {span.name!r}"
+        )
         if self._view != "calls":
             text = self._run.look(span)
         if self._view == "private" and isinstance(span, trace.Span):
@@ -334,18 +340,50 @@ def cast(run: Run) -> dict[str, Any]:
         if tokens:
             context_api.detach(tokens.pop())
 
+    def leave(manager: Any, error: BaseException | None) -> Any:
+        error = None if error is None else raised(error)
+        return manager.__exit__(
+            *((None, None, None) if error is None else (type(error), error, error.__traceback__))
+        )
+
     def patch(span: Any, method: str) -> None:
         original = getattr(span, method)
-        setattr(span, method, lambda *args, **options: (run.note(f"patched {method}"), original(*args, **options))[1])
+        setattr(
+            span,
+            method,
+            lambda *args, **options: (run.note(f"patched {method}"), original(*args, **options))[1],
+        )
 
-    modules = {"np": np, "sdk": sdk, "sampling": sampling, "copy": copy, "trace": trace, "MappingProxyType": types.MappingProxyType}
-    names = [Level, Color, Shape, Word, Number, Real, Octets, Spoken, Written, Opaque, Pairs, Row, Foreign, Trouble]
+    modules = {
+        "np": np,
+        "sdk": sdk,
+        "sampling": sampling,
+        "copy": copy,
+        "trace": trace,
+        "MappingProxyType": types.MappingProxyType,
+    }
+    names = [
+        Level,
+        Color,
+        Shape,
+        Word,
+        Number,
+        Real,
+        Octets,
+        Spoken,
+        Written,
+        Opaque,
+        Pairs,
+        Row,
+        Foreign,
+        Trouble,
+    ]
     names += [raised, handling, noted, group, redact, Ids, DuckIds, Context, Event, Link, NonRecordingSpan]
     names += [SpanContext, SpanKind, TraceFlags, TraceState, Decision, SamplingResult, Resource]
     names += [InstrumentationScope, BoundedAttributes, trace.Status, trace.StatusCode, trace.use_span]
     names += [trace.set_span_in_context, trace.get_current_span, collections.UserDict, collections.UserList]
     names += [collections.deque, collections.OrderedDict, datetime.date, decimal.Decimal]
-    names += [uuid.UUID, context_api.set_value, sdk.SpanLimits, attach, detach, patch]
+    names += [uuid.UUID, context_api.set_value, sdk.SpanLimits, attach, detach, leave, patch, Odd]
     local: dict[str, Callable[..., Any]] = {
         "sampler": lambda *args, **options: Noting(run, *args, **options),
         "recording": lambda *args: Recording(run, *args),

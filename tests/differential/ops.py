@@ -1,4 +1,4 @@
-"""What programs are made of: lines and blocks of Python, which a run executes and a failure prints as a script."""
+"""What programs are made of: lines and blocks of Python, which a run executes and a failure prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .run import Run
-
 
 
 @dataclass(frozen=True)

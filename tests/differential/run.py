@@ -1,7 +1,7 @@
 """Runs a program on one provider, notes what can be seen of it, and compares the notes of two runs.
 
-Noted are, in order: what every line gives or raises, what span processors, samplers and loggers are called with,
-the public and the underscore fields of spans whenever the program looks, and what is exported in the end.
+Noted are, in order: what every line gives or raises, what span processors, samplers and loggers are called
+with, the public and the underscore fields of spans whenever the program looks, and what is exported.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ..spans import decode, official
 from .ops import Line, Op, Program
 from .shown import Shown, is_refusal, plain_stack, plain_text
 
-_OWN_PROCESSORS = ("otlpfast.processor", "otlpfast.export")
+_LOG_OF_THE_PROVIDER = "otlpfast.trace"
 _REFUSED = " was refused: "
 
 
@@ -65,7 +65,9 @@ class Run(Shown):
             root.handlers = handlers
             vars(INVALID_SPAN).clear()  # a program may have written to it
             vars(INVALID_SPAN).update(invalid)
-        return self.notes + sorted({f"warned {warning.category.__name__}: {warning.message}" for warning in told})
+        return self.notes + sorted(
+            {f"warned {warning.category.__name__}: {warning.message}" for warning in told}
+        )
 
     def _run(self) -> None:
         reader = InMemoryMetricReader()
@@ -93,15 +95,22 @@ class Run(Shown):
     def add(self, processor: Any) -> None:
         """Registers a processor. otlpfast's own see what others change, whenever they came."""
         self.provider.add_span_processor(processor)
-        chain, is_given = self.provider._active_span_processor, "active_span_processor" in self.program.options
+        chain, is_given = (
+            self.provider._active_span_processor,
+            "active_span_processor" in self.program.options,
+        )
         if not self.fast and not (is_given and self.program.own == "simple"):  # that one can't wait
-            chain._span_processors = tuple(sorted(chain._span_processors, key=lambda p: isinstance(p, _Encode)))
+            chain._span_processors = tuple(
+                sorted(chain._span_processors, key=lambda p: isinstance(p, _Encode))
+            )
 
     def _finish(self) -> None:
         for name, value in sorted(self.names.items()):
             if isinstance(value, types.GeneratorType):
                 Line(f"{name}.close()")(self)
-            elif name.startswith("m") and name[1:].isdigit():  # a manager that may have been entered and not left
+            elif (
+                name.startswith("m") and name[1:].isdigit()
+            ):  # a manager that may have been entered and not left
                 del value
                 with self.noting(f"dropping {name}"):
                     del self.names[name]
@@ -216,9 +225,11 @@ class _LogNotes(logging.Handler):
         self._run = run
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not record.name.startswith(_OWN_PROCESSORS):
+        if not record.name.startswith("otlpfast") or record.name == _LOG_OF_THE_PROVIDER:
             error = record.exc_info[1] if record.exc_info else None
-            self._run.note(f"logged {record.name} {record.levelname} {record.getMessage()!r} {type(error).__name__}")
+            self._run.note(
+                f"logged {record.name} {record.levelname} {record.getMessage()!r} {type(error).__name__}"
+            )
 
 
 def _points(reader: InMemoryMetricReader) -> Iterator[str]:
@@ -259,9 +270,13 @@ class Compared:
         return None
 
     def _around(self, number: int) -> str:
-        before = "".join(f"  {line}\n" for note in self.stock[max(0, number - 3) : number] for line in note.splitlines())
+        before = "".join(
+            f"  {line}\n" for note in self.stock[max(0, number - 3) : number] for line in note.splitlines()
+        )
         stock, fast = ("\n".join(notes[number : number + 2]) for notes in (self.stock, self.fast))
-        lines = difflib.unified_diff(stock.splitlines(), fast.splitlines(), "SDK", "otlpfast", lineterm="", n=2)
+        lines = difflib.unified_diff(
+            stock.splitlines(), fast.splitlines(), "SDK", "otlpfast", lineterm="", n=2
+        )
         return f"after\n{before}they differ:\n" + "\n".join(lines)
 
 

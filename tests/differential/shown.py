@@ -1,4 +1,4 @@
-"""Spans and whatever they hold as text that tells values, types and containers apart, for comparing two runs."""
+"""Spans and all they hold as text that tells values, types and containers apart, to compare two runs."""
 
 from __future__ import annotations
 
@@ -223,8 +223,14 @@ def _shared(span: Any) -> list[str]:
 _PUBLIC: dict[str, Callable[[Shown, Any], str]] = {
     "is_recording()": lambda shown, span: repr(span.is_recording()),
     "get_span_context()": lambda shown, span: shown.render(span.get_span_context()),
-    **{name: _reader(name) for name in ("name", "context", "kind", "parent", "status", "attributes", "events")},
-    **{name: _reader(name) for name in ("links", "resource", "instrumentation_scope", "start_time", "end_time")},
+    **{
+        name: _reader(name)
+        for name in ("name", "context", "kind", "parent", "status", "attributes", "events")
+    },
+    **{
+        name: _reader(name)
+        for name in ("links", "resource", "instrumentation_scope", "start_time", "end_time")
+    },
     **{name: _reader(name) for name in ("dropped_attributes", "dropped_events", "dropped_links")},
     "instrumentation_info": _reader("instrumentation_info"),
     "repr": lambda shown, span: "" if shown.random_ids else plain_text(repr(span)),

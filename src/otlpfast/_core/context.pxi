@@ -18,7 +18,11 @@ cdef object _runtime = None
 cdef object _context_var = None
 cdef object _span_key = _SPAN_KEY
 cdef PyObject *_own_non_recording = <PyObject *> _NativeNonRecordingSpan
+cdef PyObject *_api_non_recording = <PyObject *> NonRecordingSpan
+cdef PyObject *_span_context_type = <PyObject *> SpanContext
+cdef object _context_name = sys.intern("_context")
 cdef object _no_arguments = ()
+cdef PyTypeObject *_context_type = <PyTypeObject *> OTelContext
 
 
 cdef int learn_runtime() except -1:
@@ -49,7 +53,7 @@ cdef object with_span(object base, object span):
     cdef PyObject *made
     if type(base) is not OTelContext:
         return set_value(_span_key, span, base)
-    made = (<PyTypeObject *> OTelContext).tp_new(<PyTypeObject *> OTelContext, <PyObject *> _no_arguments, NULL)
+    made = _context_type.tp_new(_context_type, <PyObject *> _no_arguments, NULL)
     context = <object> made
     drop(made)
     if dict_length(<PyObject *> base):
@@ -59,8 +63,8 @@ cdef object with_span(object base, object span):
 
 
 # The copy of a context that a `with` made and nobody else kept is used again by the next one in the same
-# context: by the parent's next child, or the next root. It is valid while that context lives, which is as long
-# as the parent's own `with`.
+# context: by the parent's next child, or the next root. It is valid while that context lives, which is as
+# long as the parent's own `with`.
 
 cdef object _root_spare = None
 
@@ -104,10 +108,11 @@ cdef int detach(object token) except -1:
 
 
 cdef object find_parent(object context, Context *ids):
-    # The current span's context, if it is a valid one; ids are undefined where there is none. Returns whose it
-    # is, which also holds the trace state: one of otlpfast's own spans, a SpanContext, or None. Never raises.
+    # The current span's context, if it is a valid one; ids are undefined where there is none. Returns whose
+    # it is, who also holds the trace state: one of our own spans, a SpanContext, or None. Never raises.
     cdef PyObject *found
     cdef PyObject *kind
+    cdef PyObject *span_context = NULL
     if context is None:
         context = current_context()
     if type(context) is not OTelContext:
@@ -124,9 +129,23 @@ cdef object find_parent(object context, Context *ids):
     elif kind == _own_non_recording:
         ids[0] = (<_NativeNonRecordingSpan> found).ids
         span = <object> found
+    elif kind == _api_non_recording and remote_context(found, &span_context, ids):
+        span = <object> span_context
+        drop(span_context)
     else:
         return find_foreign(context, ids)
     return span if ids.span and (ids.trace_low or ids.trace_high) else None
+
+
+cdef bint remote_context(PyObject *span, PyObject **span_context, Context *ids) noexcept:
+    # Of the API's NonRecordingSpan, as propagators make it of a request's headers: its SpanContext, a new
+    # reference.
+    cdef PyObject *found = otlpfast_attribute(span, <PyObject *> _context_name)
+    if found != NULL and type_of(found) == _span_context_type and read_context(found, ids) == OK:
+        span_context[0] = found
+        return True
+    drop(found)
+    return False
 
 
 cdef object find_foreign(object context, Context *ids):

@@ -446,21 +446,19 @@ cdef inline void put_nanoseconds(Writer *w, uint8_t tag, int64_t nanoseconds) no
 
 cdef int put_contents(Encoding *e, _NativeSpan span) noexcept:
     # Attributes, events, links and status, each from C memory unless somebody had objects made of it.
-    cdef int outcome
-    if span.attributes_object is None:
-        outcome = put_slots(e, 0x4A, 0x50, &span.slots, 0)
-    else:
+    cdef int outcome = OK
+    if span.attributes_object is not None:
         outcome = put_attributes(e, 0x4A, 0x50, <PyObject *> span.attributes_object, 0)
+    elif span.slots.count or span.slots.dropped:
+        outcome = put_slots(e, 0x4A, 0x50, &span.slots, 0)
     if outcome == OK:
-        if span.events_object is None:
-            outcome = put_events(e, &span.events)
-        else:
+        if span.events_object is not None:
             outcome = put_items(e, <PyObject *> span.events_object, False)
+        elif span.events.count or span.events.dropped:
+            outcome = put_events(e, &span.events)
     if outcome == OK and span.links_object is not None:
         outcome = put_items(e, <PyObject *> span.links_object, True)
-    if outcome == OK:
-        outcome = put_status(e, <PyObject *> span.span_status)
-    return outcome
+    return put_status(e, <PyObject *> span.span_status) if outcome == OK else outcome
 
 
 cdef int put_events(Encoding *e, Events *events) noexcept:

@@ -66,7 +66,7 @@ cdef class BatchBuilder:
         cdef PyObject *resource
         cdef PyObject *scope
         cdef _Group group = self.last
-        cdef Origin origin
+        cdef _Origin origin
         if is_own_span(span):
             origin = (<_NativeSpan> span).origin
             if group is not None and group.holds(<PyObject *> origin.resource, <PyObject *> origin.scope):

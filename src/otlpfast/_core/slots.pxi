@@ -172,18 +172,20 @@ cdef object clean(object value, Py_ssize_t longest):
     return clean_value(value, None if longest < 0 else longest)
 
 
-cdef int collect(Slots *fresh, object attributes, Py_ssize_t longest) except -1:
-    # Every attribute of a mapping, cleaned, into slots that nobody else knows. First all is copied as it is,
-    # then cleaned: cleaning may run code that changes the mapping.
+cdef bint collect(Slots *fresh, object attributes, Py_ssize_t longest) except -1:
+    # Every attribute of a dict, cleaned, into slots that nobody else knows. First all is copied as it is,
+    # then cleaned: cleaning may run code that changes the dict. False, and nothing, where keys are no exact
+    # texts: those are for the SDK's own containers.
     cdef PyObject *key
     cdef PyObject *value
     cdef Py_ssize_t i, at = 0
     cdef bint clean_already = True
     if not is_exact_dict(<PyObject *> attributes):
-        attributes, fresh.dropped = clean_mapping(attributes, None if longest < 0 else longest)
+        return False
     while dict_next(<PyObject *> attributes, &at, &key, &value):
         if type_of(key) != py_str_type or text_length(key) == 0:
-            return collect_cleaned(fresh, attributes, longest)
+            empty_slots(fresh)
+            return False
         if fresh.count == fresh.capacity and not grow_slots(fresh):
             raise MemoryError
         keep(key)
@@ -194,7 +196,7 @@ cdef int collect(Slots *fresh, object attributes, Py_ssize_t longest) except -1:
     if not clean_already:
         for i in range(fresh.count):
             clean_slot(&fresh.at[i], longest)
-    return 0
+    return True
 
 
 cdef int clean_slot(Slot *slot, Py_ssize_t longest) except -1:
@@ -207,36 +209,22 @@ cdef int clean_slot(Slot *slot, Py_ssize_t longest) except -1:
     return 0
 
 
-cdef int collect_cleaned(Slots *fresh, object attributes, Py_ssize_t longest) except -1:
-    # Of a mapping with keys that are no texts: the SDK's way.
-    cdef object cleaned
-    cdef Py_ssize_t dropped
-    empty_slots(fresh)
-    cleaned, dropped = clean_mapping(attributes, None if longest < 0 else longest)
-    collect(fresh, cleaned, -1)
-    fresh.dropped = dropped
-    return 0
-
-
-cdef int collect_bounded(
-    Slots *slots, object attributes, Py_ssize_t most, Py_ssize_t longest
-) except -1:
-    # The attributes of something new, as the SDK's BoundedAttributes takes them.
-    cdef Py_ssize_t i, excess
-    if attributes is None or not attributes:
-        return 0
+cdef bint collect_bounded(Slots *slots, object attributes, Py_ssize_t most, Py_ssize_t longest) except -1:
+    # The attributes of something new, as the SDK's BoundedAttributes takes them; False as in collect().
+    cdef Py_ssize_t excess
     if most == 0:
         slots.dropped = len(attributes)
-        return 0
+        return True
     try:
-        collect(slots, attributes, longest)
-    except:
+        if not collect(slots, attributes, longest):
+            return False
+    except BaseException:
         empty_slots(slots)
         raise
     excess = slots.count - most if most >= 0 else 0
     if excess > 0:
         evict(slots, excess)
-    return 0
+    return True
 
 
 cdef int evict(Slots *slots, Py_ssize_t excess) except -1:

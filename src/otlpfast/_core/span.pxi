@@ -1,20 +1,6 @@
-# A span that is recorded. What the application sets goes into C memory; what it, or a processor, asks to see as
-# the SDK's objects (BoundedAttributes, BoundedList, Event, SpanContext) is made then, and is from then on where
-# the span keeps it, so that both sides see every change.
-
-cdef struct EventRow:
-    PyObject *name
-    PyObject *timestamp  # where it is no int64, NULL otherwise
-    int64_t nanoseconds
-    Slots attributes
-
-cdef struct Events:
-    EventRow *at
-    Py_ssize_t count
-    Py_ssize_t capacity
-    Py_ssize_t dropped
-
-cdef _CellPool _row_pool = _CellPool(4, 256, sizeof(EventRow))
+# A span that is recorded. What the application sets goes into C memory. What it, or a processor, asks to see
+# as the SDK's objects (BoundedAttributes, BoundedList, Event, SpanContext) is made then, and is from then on
+# where the span keeps it, so that both sides see every change.
 
 cdef enum:
     MANY = 256  # attributes are looked for one after the other; more of them go into a dict
@@ -34,58 +20,8 @@ cdef object warn_ended(name):
     warn(_sdk_logger, "Tried calling %s on an ended span.", name)
 
 
-cdef Py_ssize_t limit_of(value) except? -2:
-    # A limit of the SDK's SpanLimits: None is none.
-    return -1 if value is None else min(value, PY_SSIZE_T_MAX)
-
-
-@cython.final
-cdef class Origin:
-    # What all spans of a tracer share; never changed, but replaced.
-    cdef object resource, scope, info, sampler, limits, processors
-    cdef Route route  # None where the application brought its own holder of processors
-    cdef Py_ssize_t max_attributes, max_events, max_links, max_event_attributes, max_link_attributes
-    cdef Py_ssize_t max_span_length, max_length
-
-    cdef Origin copy(self):
-        cdef Origin twin = Origin.__new__(Origin)
-        twin.resource, twin.scope, twin.info = self.resource, self.scope, self.info
-        twin.sampler, twin.processors, twin.route = self.sampler, self.processors, self.route
-        twin.set_limits(self.limits)
-        return twin
-
-    cdef int set_limits(self, limits) except -1:
-        self.limits = limits
-        self.max_attributes = limit_of(limits.max_span_attributes)
-        self.max_events = limit_of(limits.max_events)
-        self.max_links = limit_of(limits.max_links)
-        self.max_event_attributes = limit_of(limits.max_event_attributes)
-        self.max_link_attributes = limit_of(limits.max_link_attributes)
-        self.max_span_length = limit_of(limits.max_span_attribute_length)
-        self.max_length = limit_of(limits.max_attribute_length)
-        return 0
-
-    cdef int set_processors(self, processors) except -1:
-        self.processors = processors
-        route = getattr(processors, "route", None)
-        self.route = route if type(route) is Route else None
-        return 0
-
-
-cdef object context_object(Context *ids, object trace_state):
-    # The SpanContext of these ids.
-    cdef object trace_id = otlpfast_int128(ids.trace_high, ids.trace_low)
-    cdef object span_id = ids.span
-    cdef object flags = _trace_flags[ids.flags] if ids.flags < 4 else TraceFlags(ids.flags)
-    return SpanContext(trace_id, span_id, bool(ids.remote), flags, trace_state)
-
-_trace_flags = [TraceFlags(number) for number in range(4)]
-
-
-cdef void release_row(EventRow *row) noexcept:
-    empty_slots(&row.attributes)
-    drop(row.name)
-    drop(row.timestamp)
+_status_codes = (StatusCode.UNSET, StatusCode.OK, StatusCode.ERROR)
+_bare_statuses = {code: Status(code) for code in _status_codes}
 
 
 @cython.final
@@ -96,7 +32,7 @@ cdef class _NativeSpan:
 
     cdef object __weakref__
     cdef PyObject *own  # __dict__, made when something is put into it
-    cdef Origin origin
+    cdef _Origin origin
     cdef object span_name, span_kind, span_status, trace_state
     cdef object own_context, parent_context  # SpanContext, once asked for
     cdef object begun_object, ended_object  # times that are no plain nanoseconds
@@ -186,17 +122,15 @@ cdef class _NativeSpan:
         if self.has_ended:
             warn(_sdk_logger, "Setting attribute on ended span.")
             return
-        if not is_exact_dict(<PyObject *> attributes):
-            attributes = given_attributes(attributes)
-            if attributes is None:
-                return
         if self.attributes_object is not None or self.origin.max_attributes == 0:
             self.set_all_in_object(attributes)
             return
         memset(&fresh, 0, sizeof(Slots))
         try:
-            collect(&fresh, attributes, self.origin.max_span_length)
-            self.move_in(&fresh)
+            if collect(&fresh, attributes, self.origin.max_span_length):
+                self.move_in(&fresh)
+            else:
+                self.set_all_in_object(attributes)
         finally:
             empty_slots(&fresh)
 
@@ -247,11 +181,11 @@ cdef class _NativeSpan:
         """Adds an event, now or at ``timestamp`` (nanoseconds since the epoch)."""
         cdef EventRow row
         memset(&row, 0, sizeof(EventRow))
-        if attributes is not None and not is_exact_dict(<PyObject *> attributes):
-            attributes = given_attributes(attributes)
-        collect_bounded(
+        if attributes is not None and not (is_exact_dict(<PyObject *> attributes) and collect_bounded(
             &row.attributes, attributes, self.origin.max_event_attributes, self.origin.max_length
-        )
+        )):
+            self.add_event_as_object(name, given_attributes(attributes), timestamp)
+            return
         if timestamp is None:
             row.nanoseconds = now_ns()
         elif type(timestamp) is not int or not otlpfast_nanoseconds(<PyObject *> timestamp, &row.nanoseconds):
@@ -260,6 +194,13 @@ cdef class _NativeSpan:
         keep(<PyObject *> name)
         row.name = <PyObject *> name
         self.add_row(&row)
+
+    cdef object add_event_as_object(self, name, attributes, timestamp):
+        # Of attributes that slots can't hold: the SDK's way.
+        try:
+            _SDKSpan.add_event(self, name, attributes, timestamp)
+        except Exception:
+            _SDKSpan.add_event(self, name, safe_mapping(attributes), timestamp)
 
     cdef int add_row(self, EventRow *row) except -1:
         # Takes over what the row holds.
@@ -314,7 +255,11 @@ cdef class _NativeSpan:
         if not isinstance(context, SpanContext):
             ignored("link", "a link to %s was ignored: a SpanContext is allowed", type(context))
             return
-        _SDKSpan.add_link(self, context, given_attributes(attributes))
+        attributes = given_attributes(attributes)
+        try:
+            _SDKSpan.add_link(self, context, attributes)
+        except Exception:
+            _SDKSpan.add_link(self, context, safe_mapping(attributes))
 
     def _add_link(self, link):
         if self.has_ended:
@@ -407,7 +352,7 @@ cdef class _NativeSpan:
 
     def get_span_context(self):
         """The span's SpanContext."""
-        return self._context
+        return self.context_now()
 
     def __enter__(self):
         return self
@@ -427,10 +372,11 @@ cdef class _NativeSpan:
 
     def _readable_span(self):
         return ReadableSpan(
-            name=self.span_name, context=self._context, parent=self._parent, resource=self.origin.resource,
-            attributes=self.attributes_now(), events=self.events_now(), links=self.links_now(),
-            kind=self.span_kind, instrumentation_info=self.origin.info, status=self.span_status,
-            start_time=self._start_time, end_time=self._end_time, instrumentation_scope=self.origin.scope,
+            name=self.span_name, context=self.context_now(), parent=self._parent,
+            resource=self.origin.resource, attributes=self.attributes_now(), events=self.events_now(),
+            links=self.links_now(), kind=self.span_kind, instrumentation_info=self.origin.info,
+            status=self.span_status, start_time=self._start_time, end_time=self._end_time,
+            instrumentation_scope=self.origin.scope,
         )
 
     def __copy__(self):
@@ -458,8 +404,15 @@ cdef class _NativeSpan:
 
     # --- what is kept, as the SDK's objects
 
-    # Making an object can run Python code, which can change the span. So the empty objects are made first; then
-    # they are filled and put in place, where nothing can come between.
+    # Making an object can run Python code, which can change the span. So the empty objects are made first;
+    # then they are filled and put in place, where nothing can come between.
+
+    cdef object context_now(self):
+        if self.own_context is None and not self.has_odd_context:
+            made = context_object(&self.ids, self.trace_state)
+            if self.own_context is None:
+                self.own_context = made
+        return self.own_context
 
     cdef object attributes_now(self):
         cdef dict pairs
@@ -550,7 +503,7 @@ cdef class _NativeSpan:
     @property
     def context(self):
         """The span's SpanContext."""
-        return self._context
+        return self.context_now()
 
     @property
     def kind(self):
@@ -627,11 +580,7 @@ cdef class _NativeSpan:
 
     @property
     def _context(self):
-        if self.own_context is None and not self.has_odd_context:
-            made = context_object(&self.ids, self.trace_state)
-            if self.own_context is None:
-                self.own_context = made
-        return self.own_context
+        return self.context_now()
 
     @_context.setter
     def _context(self, value):
@@ -812,6 +761,8 @@ cdef class _NativeSpan:
         self.end_metrics = value
 
 
+# --- garbage collection
+
 ctypedef int (*visitproc)(PyObject *, void *) noexcept
 ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
 
@@ -865,42 +816,3 @@ _traverse_fields = open_type(
     <PyTypeObject *> _NativeSpan, <char *> &_probe.own - <char *> <PyObject *> _probe, traverse_span
 )
 _probe = None
-
-_status_codes = (StatusCode.UNSET, StatusCode.OK, StatusCode.ERROR)
-_bare_statuses = {code: Status(code) for code in _status_codes}
-
-
-cdef object empty_attributes(Py_ssize_t most, Py_ssize_t longest, bint immutable):
-    made = BoundedAttributes(
-        None if most < 0 else most, None, immutable, None if longest < 0 else longest
-    )
-    made._lock = RLock()  # a signal handler or finaliser may come here while its thread holds it
-    return made
-
-
-cdef object empty_list(most):
-    made = BoundedList(most)
-    made._lock = RLock()
-    return made
-
-
-cdef tuple empty_event(Origin origin):
-    attributes = empty_attributes(origin.max_event_attributes, origin.max_length, True)
-    return Event("", attributes, 0), attributes, attributes._dict
-
-
-cdef object event_object(EventRow *row, Origin origin):
-    # Of a row that is nobody else's.
-    event, attributes, pairs = empty_event(origin)
-    event._name = <object> row.name
-    event._timestamp = row.nanoseconds if row.timestamp == NULL else <object> row.timestamp
-    fill_dict(pairs, &row.attributes)
-    attributes.dropped = row.attributes.dropped
-    return event
-
-
-cdef object freeze(attributes):
-    try:
-        attributes._immutable = True
-    except Exception:
-        pass  # somebody put something else there

@@ -1,106 +1,4 @@
-# Starting spans: who is the parent, whether to sample, what the processors get.
-
-@cython.final
-cdef class Route:
-    """Which processors a span passes: others first, then otlpfast's own.
-
-    Attributes:
-        starting, ending, ended: others with an ``on_start``, ``_on_ending``, ``on_end`` of their own.
-        own: otlpfast's.
-        queues: for each of those, the queue that takes its spans, or None where it wants objects.
-    """
-
-    cdef readonly tuple starting, ending, ended, own, queues
-
-    def __cinit__(self):
-        self.starting = self.ending = self.ended = self.own = self.queues = ()
-
-    def assign(self, tuple starting, tuple ending, tuple ended, tuple own, tuple queues):
-        """Replaces all of them."""
-        self.starting, self.ending, self.ended = starting, ending, ended
-        self.own, self.queues = own, queues
-
-
-cdef int announce(_NativeSpan span, object parent_context) except -1:
-    cdef Route route = span.origin.route
-    if route is None:
-        guarded(span.origin.processors.on_start, span, parent_context=parent_context)
-        return 0
-    if route.starting:
-        for processor in route.starting:
-            guarded(processor.on_start, span, parent_context=parent_context)
-    return 0
-
-
-cdef int deliver(_NativeSpan span) except -1:
-    # Of a span that has ended. Others may change what they get, so that otlpfast's own come after them.
-    cdef Route route = span.origin.route
-    cdef tuple own, queues
-    cdef Py_ssize_t i
-    cdef object readable = None
-    if span.end_metrics is not None:
-        guarded(span.end_metrics)
-    if route is None:
-        guarded(span.origin.processors._on_ending, span)
-        guarded(span.origin.processors.on_end, span._readable_span())
-        return 0
-    if route.ending:
-        for processor in route.ending:
-            guarded(processor._on_ending, span)
-    if route.ended:
-        readable = span._readable_span()
-        for processor in route.ended:
-            guarded(processor.on_end, readable)
-    own, queues = route.own, route.queues
-    for i in range(len(own)):
-        if queues[i] is None:
-            if readable is None:
-                readable = span._readable_span()
-            guarded(own[i].take, readable)
-        else:
-            enqueue(own[i], queues[i], span if readable is None else readable)
-    return 0
-
-
-cdef int enqueue(object processor, SpanQueue queue, object span) except -1:
-    cdef int outcome = queue.put_own(<_NativeSpan> span) if type(span) is _NativeSpan else queue.put(span)
-    if outcome or not queue.attended:
-        processor._react(outcome)
-    return 0
-
-
-# --- sampling
-
-cdef enum:
-    DROP, KEEP, BY_RATIO, ASK  # ask the sampler itself
-
-cdef struct Rule:
-    int kind
-    uint64_t bound
-
-
-cdef Rule rule_of(object sampler):
-    # What one of the SDK's samplers would say; ASK for any other, and for subclasses.
-    cdef Rule rule = Rule(ASK, 0)
-    kind = type(sampler)
-    if kind in _static_samplers:
-        if sampler._decision is Decision.DROP:
-            rule.kind = DROP
-        elif sampler._decision is Decision.RECORD_AND_SAMPLE:
-            rule.kind = KEEP
-    elif kind is TraceIdRatioBased:
-        bound = sampler.bound
-        if bound >= 1 << 64:
-            rule.kind = KEEP
-        elif bound >= 0:
-            rule.kind = BY_RATIO
-            rule.bound = bound
-    return rule
-
-_static_samplers = (StaticSampler, sampling._AlwaysOn, sampling._AlwaysOff)
-_parent_samplers = (
-    ParentBased, ParentBasedTraceIdRatio, sampling._ParentBasedAlwaysOn, sampling._ParentBasedAlwaysOff
-)
+# Starting spans: who is the parent, whether to sample, what it is given.
 
 cdef struct Asked:  # the arguments of start_span(), borrowed
     PyObject *name
@@ -114,11 +12,6 @@ cdef struct Asked:  # the arguments of start_span(), borrowed
     PyObject *current  # the current context, where it is known
     PyObject *above  # the answer: whose child it is, borrowed from there
 
-cdef enum:  # which rule of a parent-based sampler
-    ROOT, REMOTE_SAMPLED, REMOTE_NOT_SAMPLED, LOCAL_SAMPLED, LOCAL_NOT_SAMPLED
-
-
-# --- the tracer
 
 @cython.final
 cdef class _NativeTracer:
@@ -126,14 +19,14 @@ cdef class _NativeTracer:
 
     cdef object __weakref__
     cdef dict __dict__
-    cdef Origin origin
+    cdef _Origin origin
     cdef object generator, config, metrics
     cdef bint has_own_ids, has_metrics, is_disabled, needs_help, asks
     cdef Rule rules[5]
 
     def __init__(self, stock):
         # All that one of the SDK's tracers has.
-        cdef Origin origin = Origin.__new__(Origin)
+        cdef _Origin origin = _Origin.__new__(_Origin)
         origin.resource, origin.scope = stock.resource, stock._instrumentation_scope
         origin.info, origin.sampler = stock.instrumentation_info, stock.sampler
         origin.set_limits(stock._span_limits)
@@ -166,7 +59,8 @@ cdef class _NativeTracer:
         """Starts a span; see ``opentelemetry.trace.Tracer.start_span()``."""
         cdef Asked asked = Asked(
             <PyObject *> name, <PyObject *> context, <PyObject *> kind, <PyObject *> attributes,
-            <PyObject *> links, <PyObject *> start_time, record_exception, set_status_on_exception, NULL, NULL,
+            <PyObject *> links, <PyObject *> start_time, record_exception, set_status_on_exception,
+            NULL, NULL,
         )
         return self.begin(&asked)
 
@@ -239,10 +133,14 @@ cdef class _NativeTracer:
     cdef int give_attributes(self, _NativeSpan span, attributes) except -1:
         cdef Slots slots
         memset(&slots, 0, sizeof(Slots))
-        if not is_exact_dict(<PyObject *> attributes):
-            attributes = given_attributes(attributes)
-        collect_bounded(&slots, attributes, self.origin.max_attributes, self.origin.max_span_length)
-        span.slots = slots
+        if type(attributes) is MappingProxyType:
+            attributes = dict(attributes)  # as samplers answer
+        if is_exact_dict(<PyObject *> attributes) and collect_bounded(
+            &slots, attributes, self.origin.max_attributes, self.origin.max_span_length
+        ):
+            span.slots = slots
+        else:
+            span.attributes_object = filled_attributes(given_attributes(attributes), self.origin)
         return 0
 
     cdef object begin_with_help(self, Asked *asked, object above, Context *parent, Rule *rule):
@@ -421,14 +319,6 @@ cdef class _NativeTracer:
         self.note_needs()
 
 
-cdef inline int which_rule(bint has_parent, Context *parent) noexcept nogil:
-    if not has_parent:
-        return ROOT
-    if parent.remote:
-        return REMOTE_SAMPLED if parent.flags & 1 else REMOTE_NOT_SAMPLED
-    return LOCAL_SAMPLED if parent.flags & 1 else LOCAL_NOT_SAMPLED
-
-
 cdef inline Generator *generator() except NULL:
     cdef Generator *found = seeded()
     if found == NULL:
@@ -481,134 +371,3 @@ cdef _NativeNonRecordingSpan non_recording_span(Context *ids):
     span.ids = ids[0]
     span.trace_state = <object> ids.trace_state
     return span
-
-
-@cython.final
-@cython.no_gc_clear
-@cython.freelist(64)
-cdef class _SpanScope:
-    """What ``start_as_current_span()`` returns: starts the span on entry, makes it current, ends it on exit."""
-
-    cdef object __weakref__
-    cdef object name, context, kind, attributes, links, start_time
-    cdef _NativeTracer tracer
-    cdef object span, token, base, attached
-    cdef object above  # the span that is current around this one, if it is one of otlpfast's own
-    cdef bint records_exceptions, sets_status, ends
-
-    def __dealloc__(self):
-        # Entered and forgotten: what a generator in its place would do when it dies.
-        if self.token is not None:
-            self.leave(None)
-
-    def __enter__(self):
-        cdef Asked asked
-        if self.token is not None:
-            raise RuntimeError("this span is current already: call start_as_current_span() for each `with`")
-        self.base = current_context()
-        if PyObject_GenericGetDict(self.tracer, NULL):  # perhaps a start_span() of somebody's own
-            self.span = self.tracer.start_span(
-                self.name, self.context, self.kind, self.attributes, self.links, self.start_time,
-                self.records_exceptions, self.sets_status
-            )
-            return self.attach(NULL)
-        asked = Asked(
-            <PyObject *> self.name, <PyObject *> self.context, <PyObject *> self.kind,
-            <PyObject *> self.attributes, <PyObject *> self.links, <PyObject *> self.start_time,
-            self.records_exceptions, self.sets_status, <PyObject *> self.base, NULL,
-        )
-        self.span = self.tracer.begin(&asked)
-        if self.context is not None:
-            return self.attach(NULL)
-        if asked.above != NULL and type_of(asked.above) == _own_span:
-            self.above = <object> asked.above
-        return self.attach(asked.above)
-
-    cdef object attach(self, PyObject *above):
-        if self.tracer.calls_others():
-            self.base = current_context()  # who was called may have attached one
-        self.attached = spare_context(self.base, self.span, above)
-        if type(self.span) is _NativeSpan:
-            (<_NativeSpan> self.span).active = <PyObject *> self.attached
-        if _context_var is not None:
-            self.token = PyContextVar_Set(_context_var, self.attached)
-        else:
-            self.token = opentelemetry.context.attach(self.attached)
-        return self.span
-
-    def __exit__(self, kind, error, trace):
-        if kind is not None and error is None:
-            error = kind()
-        self.leave(error)
-        return False
-
-    cdef int leave(self, object error) except -1:
-        cdef object span = self.span
-        cdef object base, attached
-        detach(self.token)
-        self.token = self.span = None
-        base, attached, self.base, self.attached = self.base, self.attached, None, None
-        if type(span) is _NativeSpan:
-            (<_NativeSpan> span).active = NULL
-            (<_NativeSpan> span).spare = None
-        if reference_count(<PyObject *> attached) == 1:
-            give_back_context(base, attached, <PyObject *> self.above)
-        self.above = None
-        if error is not None and isinstance(error, Exception):
-            note_error(span, error, self.records_exceptions, self.sets_status, False)
-        if self.ends:
-            if type(span) is _NativeSpan:
-                (<_NativeSpan> span).end_as_seen()
-            elif type(span) is not _NativeNonRecordingSpan:
-                span.end()
-        return 0
-
-    def _recreate_cm(self):
-        return self.tracer.start_as_current_span(
-            self.name, self.context, self.kind, self.attributes, self.links, self.start_time,
-            self.records_exceptions, self.sets_status, self.ends
-        )
-
-    def __call__(self, function):
-        """Decorates a function or coroutine function: each call has a span of its own."""
-        return decorated(self._recreate_cm, function)
-
-
-# --- the classes that isinstance() and users see
-#
-# Their methods are looked up on the native types; those that are here serve whoever calls one unbound, with an
-# object of his own too.
-
-class Tracer(_SDKTracer):
-    """Makes spans for one instrumentation scope. Made by ``TracerProvider.get_tracer()``."""
-
-    def __new__(cls, *args, **options):
-        if cls is not Tracer:
-            return super().__new__(cls)
-        return _NativeTracer(_SDKTracer(*args, **options))
-
-    @staticmethod
-    def adopt(stock):
-        """A Tracer with all that the SDK's has."""
-        return _NativeTracer(stock)
-
-    start_span = either(_NativeTracer, _NativeTracer.start_span, _SDKTracer.start_span)
-    start_as_current_span = either(
-        _NativeTracer, _NativeTracer.start_as_current_span, _SDKTracer.start_as_current_span
-    )
-
-
-class Span(_SDKSpan):
-    """A span that is recorded. Made by a Tracer."""
-
-    def __new__(cls, *args, **options):
-        raise TypeError("Span must be instantiated via a tracer.")
-
-for _name, _member in list(vars(_NativeSpan).items()):
-    if callable(_member) and hasattr(_SDKSpan, _name) and (
-        not _name.startswith("__") or _name in ("__enter__", "__exit__", "__repr__")
-    ):
-        setattr(Span, _name, either(_NativeSpan, _member, getattr(_SDKSpan, _name)))
-
-cdef object _span_face = Span
-cdef object _tracer_face = Tracer

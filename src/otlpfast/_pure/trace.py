@@ -27,6 +27,7 @@ from .._given import (
     given_value,
     ignored,
     note_error,
+    safe_links,
     safe_mapping,
 )
 from .._plain import frozen_value
@@ -60,11 +61,6 @@ class Span(sdk._Span):
     # Not __new__, which copy.copy() calls.
     def __init__(self, *args: object, **options: object) -> None:
         raise TypeError("Span must be instantiated via a tracer.")
-
-    def _allow_reentry(self) -> None:
-        # A signal handler, a finaliser or a log handler may come back to the span while its thread holds these.
-        for locked in (self, self._attributes, self._events, self._links):
-            locked._lock = RLock()
 
     def set_attribute(self, key: str, value: Any) -> None:
         value = given_value(value)
@@ -124,6 +120,12 @@ class Span(sdk._Span):
         self.end()
 
 
+def _allow_reentry(span: Any) -> None:
+    # A signal handler, a finaliser or a log handler may come back to the span while its thread holds these.
+    for locked in (span, span._attributes, span._events, span._links):
+        locked._lock = RLock()
+
+
 class Tracer(sdk.Tracer):
     """Makes spans for one instrumentation scope. Made by ``TracerProvider.get_tracer()``."""
 
@@ -146,23 +148,24 @@ class Tracer(sdk.Tracer):
         set_status_on_exception: bool = True,
     ) -> APISpan:
         given, links = given_attributes(attributes), given_links(links)
-        rest = (links, start_time, record_exception, set_status_on_exception)
+        rest = (start_time, record_exception, set_status_on_exception)
         parent = given_parent(context)
         if parent is None:
             context = Context()
         try:
             try:
-                span = super().start_span(name, context, kind, given, *rest)
+                span = super().start_span(name, context, kind, given, links, *rest)
             except Exception:
-                if given is None:
+                if given is None and not links:
                     raise
-                span = super().start_span(name, context, kind, safe_mapping(given), *rest)
+                given, links = safe_mapping(given or {}), safe_links(links)
+                span = super().start_span(name, context, kind, given, links, *rest)
         except Exception as error:
             ignored("start", "start_span(%r) raised %s: %s", name, type(error).__name__, error)
             return NonRecordingSpan(INVALID_SPAN_CONTEXT if parent is None else parent)
         if type(span) is sdk._Span:
             span.__class__ = Span
-            span._allow_reentry()
+            _allow_reentry(span)
         return span
 
     @_agnosticcontextmanager
