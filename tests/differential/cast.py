@@ -1,209 +1,19 @@
-"""What the lines of programs call by name: odd values, samplers, processors."""
+"""Samplers, processors and functions that note what they are called with, for the lines of programs."""
 
 from __future__ import annotations
 
-import builtins
-import collections
-import copy
-import datetime
-import decimal
-import enum
-import hashlib
-import types
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from opentelemetry import context as context_api
 from opentelemetry import trace
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk import trace as sdk
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, sampling
-from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags, TraceState
 
+from . import names
 from .run import Run
-
-# --- values
-
-
-class Level(enum.IntEnum):
-    HIGH = 3
-
-
-class Color(str, enum.Enum):
-    RED = "red"
-
-
-class Shape(enum.Enum):
-    ROUND = "round"
-
-
-class Word(str):
-    """Text with a text of its own."""
-
-    def __str__(self) -> str:
-        return "spoken"
-
-
-class Number(int):
-    def __repr__(self) -> str:
-        return "number"
-
-
-class Real(float):
-    pass
-
-
-class Octets(bytes):
-    pass
-
-
-class Spoken:
-    """Only __str__."""
-
-    def __str__(self) -> str:
-        return "spoken"
-
-
-class Written:
-    """Only __repr__."""
-
-    def __repr__(self) -> str:
-        return "written"
-
-
-class Opaque:
-    """No text of its own."""
-
-
-class Pairs(Mapping[Any, Any]):
-    """A mapping that is no dict."""
-
-    def __init__(self, *pairs: tuple[Any, Any]) -> None:
-        self._pairs = dict(pairs)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._pairs[key]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._pairs)
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-
-class Row(Sequence[Any]):
-    """A sequence that is no list."""
-
-    def __init__(self, *items: Any) -> None:
-        self._items = items
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._items[index]
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-
-class Foreign(trace.NonRecordingSpan):
-    """Another vendor's span as parent, with whatever context."""
-
-
-class Odd(Context):
-    """A context of another class."""
-
-
-class Trouble(Exception):
-    """An exception with a module and a qualified name."""
-
-    class Deep(ValueError):
-        def __str__(self) -> str:
-            return "deep\ntrouble"
-
-
-def raised(error: BaseException, depth: int = 1, cause: BaseException | None = None) -> BaseException:
-    """The exception as it comes out of some frames."""
-    try:
-        _fall(error, depth, cause)
-    except BaseException as caught:
-        return caught
-    raise AssertionError
-
-
-def _fall(error: BaseException, depth: int, cause: BaseException | None) -> None:
-    if depth:
-        _fall(error, depth - 1, cause)
-    if cause:
-        raise error from cause
-    raise (
-        error  # on a line of its own
-    )
-
-
-def handling(error: BaseException) -> BaseException:
-    """The exception as it comes out of the handling of another."""
-    try:
-        try:
-            {}["missing"]
-        except KeyError:
-            raise error  # noqa: B904 (that is what it is for)
-    except BaseException as caught:
-        return caught
-    raise AssertionError
-
-
-def noted(error: BaseException) -> BaseException:
-    """With notes, where Python has them."""
-    if hasattr(error, "add_note"):
-        error.add_note("a note")
-        error.add_note("of two lines\nor so")
-    return error
-
-
-def group(*errors: Exception) -> Exception:
-    """An ExceptionGroup, where Python has it."""
-    kind = getattr(builtins, "ExceptionGroup", None)
-    return kind("group", errors) if kind else ValueError("no groups")
-
-
-# --- ids and samplers
-
-
-class Ids(IdGenerator):
-    """The same ids in both runs, with as much variety as random ones."""
-
-    def __init__(self, random: bool = False) -> None:
-        self._count, self._random = 0, random
-
-    def _octets(self) -> bytes:
-        self._count += 1
-        return hashlib.sha256(str(self._count).encode()).digest()
-
-    def generate_trace_id(self) -> int:
-        return int.from_bytes(self._octets()[:16], "big")
-
-    def generate_span_id(self) -> int:
-        return int.from_bytes(self._octets()[:8], "big")
-
-    def is_trace_id_random(self) -> bool:
-        return self._random
-
-
-class DuckIds:
-    """Ids of no known class."""
-
-    def __init__(self) -> None:
-        self.generate_trace_id = iter(range(10, 10_000)).__next__
-        self.generate_span_id = iter(range(10, 10_000)).__next__
-
-    def is_trace_id_random(self) -> int:
-        return 1
 
 
 class Noting(Sampler):
@@ -318,17 +128,6 @@ class Duck:
         return lambda *args, **options: self._run.note(f"duck.{name} {len(args)} {list(options)}") or True
 
 
-def redact(span: ReadableSpan) -> None:
-    """As AWS's processor does."""
-    attributes = span._attributes
-    if isinstance(attributes, BoundedAttributes) and "a" in attributes:
-        with attributes._lock:
-            attributes._dict["a"] = "redacted"
-
-
-# --- what programs call by name
-
-
 def cast(run: Run) -> dict[str, Any]:
     """The names that a program's lines may use."""
     tokens: list[Any] = []
@@ -340,51 +139,20 @@ def cast(run: Run) -> dict[str, Any]:
         if tokens:
             context_api.detach(tokens.pop())
 
-    def leave(manager: Any, error: BaseException | None) -> Any:
-        error = None if error is None else raised(error)
-        return manager.__exit__(
-            *((None, None, None) if error is None else (type(error), error, error.__traceback__))
-        )
+    def leave(manager: Any, given: BaseException | None) -> Any:
+        error = given and names.raised(given)
+        return manager.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
 
     def patch(span: Any, method: str) -> None:
         original = getattr(span, method)
-        setattr(
-            span,
-            method,
-            lambda *args, **options: (run.note(f"patched {method}"), original(*args, **options))[1],
-        )
 
-    modules = {
-        "np": np,
-        "sdk": sdk,
-        "sampling": sampling,
-        "copy": copy,
-        "trace": trace,
-        "MappingProxyType": types.MappingProxyType,
-    }
-    names = [
-        Level,
-        Color,
-        Shape,
-        Word,
-        Number,
-        Real,
-        Octets,
-        Spoken,
-        Written,
-        Opaque,
-        Pairs,
-        Row,
-        Foreign,
-        Trouble,
-    ]
-    names += [raised, handling, noted, group, redact, Ids, DuckIds, Context, Event, Link, NonRecordingSpan]
-    names += [SpanContext, SpanKind, TraceFlags, TraceState, Decision, SamplingResult, Resource]
-    names += [InstrumentationScope, BoundedAttributes, trace.Status, trace.StatusCode, trace.use_span]
-    names += [trace.set_span_in_context, trace.get_current_span, collections.UserDict, collections.UserList]
-    names += [collections.deque, collections.OrderedDict, datetime.date, decimal.Decimal]
-    names += [uuid.UUID, context_api.set_value, sdk.SpanLimits, attach, detach, leave, patch, Odd]
-    local: dict[str, Callable[..., Any]] = {
+        def patched(*args: Any, **options: Any) -> Any:
+            run.note(f"patched {method}")
+            return original(*args, **options)
+
+        setattr(span, method, patched)
+
+    own: dict[str, Callable[..., Any]] = {
         "sampler": lambda *args, **options: Noting(run, *args, **options),
         "recording": lambda *args: Recording(run, *args),
         "doing": lambda **lines: Doing(run, **lines),
@@ -396,6 +164,5 @@ def cast(run: Run) -> dict[str, Any]:
         "note": run.note,
         "configure": lambda *disabled: lambda scope: sdk._TracerConfig(is_enabled=scope.name not in disabled),
     }
-    constants = {"INVALID_SPAN": trace.INVALID_SPAN, "SPAN_KEY": trace.propagation._SPAN_KEY}
-    constants.update(nan=float("nan"), inf=float("inf"), box=["mutable"])
-    return {**modules, **{named.__name__: named for named in names}, **local, **constants}
+    functions = {"attach": attach, "detach": detach, "leave": leave, "patch": patch}
+    return {**vars(names), **own, **functions, "box": ["mutable"]}

@@ -134,7 +134,7 @@ class _Draws:
         if not self.spans:
             return self.look()
         span = self.span()
-        line: str = self.pick("look_inside(span)", *sources.FIELDS, *sources.LIVE_FIELDS)
+        line: str = self.pick(*sources.INSIDE)
         return Line(re.sub(r"\bspan\b", span, line))
 
     def manage(self) -> Line:

@@ -35,7 +35,7 @@ from .ops import Line, Op, Program
 from .shown import Shown, is_refusal, plain_stack, plain_text
 
 _LOG_OF_THE_PROVIDER = "otlpfast.trace"
-_REFUSED = " was refused: "
+_RAISED, _REFUSED = " raised ", " was refused: "
 
 
 class Run(Shown):
@@ -135,7 +135,7 @@ class Run(Shown):
             raise
         except BaseException as error:
             refused = not self.fast and is_refusal(error)
-            self.note(f"{label}{_REFUSED if refused else ' raised '}{self.error(error)}")
+            self.note(f"{label}{_REFUSED if refused else _RAISED}{self.error(error)}")
 
     def inside(self, body: tuple[Op, ...], error: str | None) -> None:
         """Runs the lines of a block, then raises."""
@@ -192,6 +192,9 @@ class _Encode(sdk.SpanProcessor):
     def on_end(self, span: sdk.ReadableSpan) -> None:
         if not self._shut and span.context is not None and int(span.context.trace_flags) & 1:
             self._run.encode(span)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._run.program.own == "simple" or not self._shut
 
     def shutdown(self) -> None:
         self._shut = True
@@ -284,7 +287,9 @@ def compare(program: Program, cast: Callable[[Run], dict[str, Any]]) -> Compared
     """Runs the program on both."""
     stock, fast = Run(program, False, cast)(), Run(program, True, cast)()
     for number, (left, right) in enumerate(zip(stock, fast, strict=False)):
+        if _REFUSED in left and left.replace(_REFUSED, _RAISED) != right:
+            return Compared(stock[:number], fast[:number], left)
+        stock[number] = left = left.replace(_REFUSED, _RAISED)
         if left != right:
-            refused = _REFUSED in left
-            return Compared(stock[:number], fast[:number], left) if refused else Compared(stock, fast)
+            break
     return Compared(stock, fast)

@@ -57,6 +57,11 @@ def is_refusal(error: BaseException) -> bool:
     return bool(frames) and _is_machinery(frames[-1].filename)
 
 
+def _frames(error: BaseException) -> list[str]:
+    found = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.name}:{frame.line}" for frame in found if not _is_machinery(frame.filename)]
+
+
 class Shown:
     """Renders what one run makes, with names for its spans, and for its ids where they are random."""
 
@@ -99,15 +104,10 @@ class Shown:
 
     def error(self, error: BaseException, depth: int = 3) -> str:
         """An exception: its type, arguments, where it came from and what it came with."""
-        frames = [
-            f"{frame.name}:{frame.line}"
-            for frame in traceback.extract_tb(error.__traceback__)
-            if not _is_machinery(frame.filename)
-        ]
-        text = f"{type(error).__name__}{self.render(error.args)} by {frames}"
+        text = f"{type(error).__name__}{self.render(error.args)} by {_frames(error)}"
         if depth and error.__cause__ is not None:
             text += f" because of {self.error(error.__cause__, depth - 1)}"
-        elif depth and error.__context__ is not None:
+        elif depth and error.__context__ is not None and _frames(error.__context__):
             text += f" in {self.error(error.__context__, depth - 1)}"
         return text
 

@@ -258,15 +258,11 @@ cdef int put_link(Encoding *e, PyObject *link) noexcept:
     drop(attributes)
     if outcome != OK:
         return outcome
-    if not room(w, 16):
-        return NO_MEMORY
-    put_byte(w, 0x35)
-    put_fixed32(w, context.flags | 0x100 | (0x200 if context.remote else 0))
-    return OK if end(w, start, 1) else NO_MEMORY
+    return OK if put_link_flags(w, &context) and end(w, start, 1) else NO_MEMORY
 
 
 cdef int put_items(Encoding *e, PyObject *items, bint links) noexcept:
-    # Events or links: a tuple, a list, or the SDK's BoundedList around a deque; then how many were dropped.
+    # Rows or links: a tuple, a list, or the SDK's BoundedList around a deque; then how many were dropped.
     cdef PyObject *holder = NULL
     cdef PyObject *dropped = NULL
     cdef PyObject *item
@@ -456,14 +452,17 @@ cdef int put_contents(Encoding *e, _NativeSpan span) noexcept:
             outcome = put_items(e, <PyObject *> span.events_object, False)
         elif span.events.count or span.events.dropped:
             outcome = put_events(e, &span.events)
-    if outcome == OK and span.links_object is not None:
-        outcome = put_items(e, <PyObject *> span.links_object, True)
+    if outcome == OK:
+        if span.links_object is not None:
+            outcome = put_items(e, <PyObject *> span.links_object, True)
+        elif span.links.count or span.links.dropped:
+            outcome = put_links(e, &span.links)
     return put_status(e, <PyObject *> span.span_status) if outcome == OK else outcome
 
 
-cdef int put_events(Encoding *e, Events *events) noexcept:
+cdef int put_events(Encoding *e, Rows *events) noexcept:
     cdef Writer *w = e.out
-    cdef EventRow *row
+    cdef Row *row
     cdef Py_ssize_t i
     cdef size_t start
     cdef int outcome
@@ -482,21 +481,59 @@ cdef int put_events(Encoding *e, Events *events) noexcept:
         else:
             outcome = put_time(w, 0x09, row.timestamp)
         if outcome == OK:
-            outcome = put_name(w, 0x12, row.name)
+            outcome = put_name(w, 0x12, row.subject)
         if outcome == OK:
             outcome = put_slots(e, 0x1A, 0x20, &row.attributes, 1)
         if outcome != OK:
             return outcome
         if not end(w, start, 1):
             return NO_MEMORY
-    if events.dropped > 0xFFFFFFFF:
+    return put_dropped(w, 0x60, events.dropped)
+
+
+cdef int put_dropped(Writer *w, uint8_t tag, Py_ssize_t dropped) noexcept:
+    if dropped > 0xFFFFFFFF:
         return BAIL
-    if events.dropped:
+    if dropped:
         if not room(w, 16):
             return NO_MEMORY
-        put_byte(w, 0x60)
-        put_varint(w, events.dropped)
+        put_byte(w, tag)
+        put_varint(w, dropped)
     return OK
+
+
+cdef int put_links(Encoding *e, Rows *links) noexcept:
+    cdef Context context
+    cdef Py_ssize_t i
+    cdef size_t start
+    cdef int outcome
+    e.items -= links.count
+    if e.items < 0:
+        return BAIL
+    for i in range(links.count):
+        if not room(e.out, 64):
+            return NO_MEMORY
+        put_byte(e.out, 0x6A)
+        start = begin(e.out, 1)
+        outcome = read_context(links.at[i].subject, &context)
+        if outcome == OK:
+            put_ids(e.out, &context)
+            outcome = put_trace_state(e.out, 0x1A, context.trace_state)
+        if outcome == OK:
+            outcome = put_slots(e, 0x22, 0x28, &links.at[i].attributes, 1)
+        if outcome != OK:
+            return outcome
+        if not put_link_flags(e.out, &context) or not end(e.out, start, 1):
+            return NO_MEMORY
+    return put_dropped(e.out, 0x70, links.dropped)
+
+
+cdef bint put_link_flags(Writer *w, Context *context) noexcept:
+    if not room(w, 16):
+        return False
+    put_byte(w, 0x35)
+    put_fixed32(w, context.flags | 0x100 | (0x200 if context.remote else 0))
+    return True
 
 
 cdef int put_span(Writer *w, PyObject *span, bint plain) noexcept:

@@ -40,14 +40,38 @@ cdef tuple empty_event(_Origin origin):
     return Event("", attributes, 0), attributes, attributes._dict
 
 
-cdef object event_object(EventRow *row, _Origin origin):
-    # Of a row that is nobody else's.
-    event, attributes, pairs = empty_event(origin)
-    event._name = <object> row.name
-    event._timestamp = row.nanoseconds if row.timestamp == NULL else <object> row.timestamp
+cdef tuple empty_link(_Origin origin):
+    attributes = empty_attributes(origin.max_link_attributes, origin.max_length, True)
+    return Link(INVALID_SPAN_CONTEXT, attributes), attributes, attributes._dict
+
+
+cdef object fill_shell(Row *row, tuple shell, bint is_link):
+    # What the row holds, into an empty event or link; runs no Python code.
+    item, attributes, pairs = shell
+    if is_link:
+        item._context = <object> row.subject
+    else:
+        item._name = <object> row.subject
+        item._timestamp = row.nanoseconds if row.timestamp == NULL else <object> row.timestamp
     fill_dict(pairs, &row.attributes)
     attributes.dropped = row.attributes.dropped
-    return event
+    return item
+
+
+cdef int fill_shells(Rows *rows, list shells, append, bint is_link) except -1:
+    cdef Py_ssize_t i
+    for i in range(rows.count):
+        append(fill_shell(&rows.at[i], shells[i], is_link))
+    return 0
+
+
+cdef object event_object(Row *row, _Origin origin):
+    # Of a row that is nobody else's, as in link_object().
+    return fill_shell(row, empty_event(origin), False)
+
+
+cdef object link_object(Row *row, _Origin origin):
+    return fill_shell(row, empty_link(origin), True)
 
 
 cdef object freeze(attributes):

@@ -56,7 +56,8 @@ cdef class _SpanScope:
     def __exit__(self, kind, error, trace):
         if kind is not None and error is None:
             error = kind()
-        self.leave(error)
+        if self.token is not None:
+            self.leave(error)
         return False
 
     cdef int leave(self, object error) except -1:

@@ -272,11 +272,4 @@ cdef int put_slots(Encoding *e, uint8_t tag, uint8_t dropped_tag, Slots *slots, 
                 return outcome
         if not end(w, start, 1):
             return NO_MEMORY
-    if slots.dropped:
-        if slots.dropped > 0xFFFFFFFF:
-            return BAIL
-        if not room(w, 16):
-            return NO_MEMORY
-        put_byte(w, dropped_tag)
-        put_varint(w, slots.dropped)
-    return OK
+    return put_dropped(w, dropped_tag, slots.dropped)

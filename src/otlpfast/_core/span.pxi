@@ -41,7 +41,7 @@ cdef class _NativeSpan:
     cdef PyObject *active  # the Context in which it is current, borrowed from the scope that made it so
     cdef Context ids, parent_ids
     cdef Slots slots
-    cdef Events events
+    cdef Rows events, links
     cdef int64_t begun_at, ended_at
     cdef bint has_begun, has_ended, has_parent, records_exceptions, sets_status
     cdef bint is_odd, has_odd_context  # something was put here that C can't read
@@ -54,16 +54,8 @@ cdef class _NativeSpan:
         self.own = NULL
         drop(own)
         empty_slots(&self.slots)
-        self.empty_events()
-
-    cdef void empty_events(self) noexcept:
-        cdef Events old = self.events
-        cdef Py_ssize_t i
-        self.events.at = NULL
-        self.events.count = self.events.capacity = 0
-        for i in range(old.count):
-            release_row(&old.at[i])
-        _row_pool.give(old.at, old.capacity)
+        empty_rows(&self.events)
+        empty_rows(&self.links)
 
     @property
     def __class__(self):
@@ -72,6 +64,9 @@ cdef class _NativeSpan:
     @property
     def __dict__(self):
         return PyObject_GenericGetDict(self, NULL)
+
+    def __dir__(self):
+        return sorted({*object.__dir__(self), *vars(_NativeSpan)})
 
     def __repr__(self):
         return f'Span(name="{self.span_name}", context={self._context})'
@@ -179,8 +174,8 @@ cdef class _NativeSpan:
 
     def add_event(self, name, attributes=None, timestamp=None):
         """Adds an event, now or at ``timestamp`` (nanoseconds since the epoch)."""
-        cdef EventRow row
-        memset(&row, 0, sizeof(EventRow))
+        cdef Row row
+        memset(&row, 0, sizeof(Row))
         if attributes is not None and not (is_exact_dict(<PyObject *> attributes) and collect_bounded(
             &row.attributes, attributes, self.origin.max_event_attributes, self.origin.max_length
         )):
@@ -192,8 +187,8 @@ cdef class _NativeSpan:
             keep(<PyObject *> timestamp)
             row.timestamp = <PyObject *> timestamp
         keep(<PyObject *> name)
-        row.name = <PyObject *> name
-        self.add_row(&row)
+        row.subject = <PyObject *> name
+        self.add_row(&row, False)
 
     cdef object add_event_as_object(self, name, attributes, timestamp):
         # Of attributes that slots can't hold: the SDK's way.
@@ -202,45 +197,21 @@ cdef class _NativeSpan:
         except Exception:
             _SDKSpan.add_event(self, name, safe_mapping(attributes), timestamp)
 
-    cdef int add_row(self, EventRow *row) except -1:
+    cdef int add_row(self, Row *row, bint is_link) except -1:
         # Takes over what the row holds.
-        cdef EventRow old
-        cdef Py_ssize_t most = self.origin.max_events
-        old.name = old.timestamp = NULL
-        memset(&old.attributes, 0, sizeof(Slots))
-        if self.has_ended or self.events_object is not None or most == 0 or not self.room_for_event():
-            try:
-                self._add_event(event_object(row, self.origin))
-            finally:
-                release_row(row)
+        cdef Rows *rows = &self.links if is_link else &self.events
+        cdef Py_ssize_t most = self.origin.max_links if is_link else self.origin.max_events
+        cdef object made = self.links_object if is_link else self.events_object
+        if made is None and not self.has_ended and most != 0 and place_row(rows, row, most):
             return 0
-        if most > 0 and self.events.count >= most:
-            old = self.events.at[0]
-            self.events.count -= 1
-            memmove(self.events.at, self.events.at + 1, self.events.count * sizeof(EventRow))
-            self.events.dropped += 1
-        self.events.at[self.events.count] = row[0]
-        self.events.count += 1
-        release_row(&old)
+        try:
+            if is_link:
+                self._add_link(link_object(row, self.origin))
+            else:
+                self._add_event(event_object(row, self.origin))
+        finally:
+            release_row(row)
         return 0
-
-    cdef bint room_for_event(self) noexcept:
-        cdef Block block
-        cdef EventRow *grown
-        cdef Events *events = &self.events
-        if events.count < events.capacity:
-            return True
-        if events.at == NULL:
-            block = _row_pool.take()
-            events.at = <EventRow *> block.data
-            events.capacity = block.capacity if block.data != NULL else 0
-            return block.data != NULL
-        grown = <EventRow *> realloc(events.at, 2 * events.capacity * sizeof(EventRow))
-        if grown == NULL:
-            return False
-        events.at = grown
-        events.capacity *= 2
-        return True
 
     def _add_event(self, event):
         if self.has_ended:
@@ -250,12 +221,25 @@ cdef class _NativeSpan:
 
     def add_link(self, context, attributes=None):
         """Adds a link to another span; one with an invalid context, no attributes and no state is ignored."""
+        cdef Row row
         if context is None:
             return
         if not isinstance(context, SpanContext):
             ignored("link", "a link to %s was ignored: a SpanContext is allowed", type(context))
             return
-        attributes = given_attributes(attributes)
+        if not (context.is_valid or attributes or context.trace_state):
+            return
+        memset(&row, 0, sizeof(Row))
+        if attributes is not None and not (is_exact_dict(<PyObject *> attributes) and collect_bounded(
+            &row.attributes, attributes, self.origin.max_link_attributes, self.origin.max_length
+        )):
+            self.add_link_as_object(context, given_attributes(attributes))
+            return
+        keep(<PyObject *> context)
+        row.subject = <PyObject *> context
+        self.add_row(&row, True)
+
+    cdef object add_link_as_object(self, context, attributes):
         try:
             _SDKSpan.add_link(self, context, attributes)
         except Exception:
@@ -435,28 +419,25 @@ cdef class _NativeSpan:
             while len(shells) < self.events.count:
                 shells.append(empty_event(self.origin))
             if self.events_object is None:
-                self.fill_events(shells, append)
+                fill_shells(&self.events, shells, append, False)
                 made.dropped = self.events.dropped
                 self.events_object = made
-                self.empty_events()
+                empty_rows(&self.events)
         return self.events_object
 
-    cdef int fill_events(self, list shells, append) except -1:
-        cdef EventRow *row
-        cdef Py_ssize_t i
-        for i in range(self.events.count):
-            row = &self.events.at[i]
-            event, attributes, pairs = shells[i]
-            event._name = <object> row.name
-            event._timestamp = row.nanoseconds if row.timestamp == NULL else <object> row.timestamp
-            fill_dict(pairs, &row.attributes)
-            attributes.dropped = row.attributes.dropped
-            append(event)
-        return 0
-
     cdef object links_now(self):
+        cdef list shells
         if self.links_object is None:
-            self.links_object = empty_list(self.origin.limits.max_links)
+            made = empty_list(self.origin.limits.max_links)
+            append = made._dq.append
+            shells = []
+            while len(shells) < self.links.count:
+                shells.append(empty_link(self.origin))
+            if self.links_object is None:
+                fill_shells(&self.links, shells, append, True)
+                made.dropped = self.links.dropped
+                self.links_object = made
+                empty_rows(&self.links)
         return self.links_object
 
     def _new_events(self):
@@ -662,7 +643,7 @@ cdef class _NativeSpan:
     @_events.setter
     def _events(self, value):
         self.events_object = () if value is None else value
-        self.empty_events()
+        empty_rows(&self.events)
 
     @property
     def _links(self):
@@ -670,7 +651,8 @@ cdef class _NativeSpan:
 
     @_links.setter
     def _links(self, value):
-        self.links_object = value
+        self.links_object = () if value is None else value
+        empty_rows(&self.links)
 
     @property
     def _lock(self):
@@ -724,6 +706,7 @@ cdef class _NativeSpan:
     def _limits(self, value):
         self.attributes_now()
         self.events_now()
+        self.links_now()
         self.origin = self.origin.copy()
         self.origin.set_limits(value)
 
@@ -791,24 +774,31 @@ cdef int traverse_slots(Slots *slots, visitproc visit, void *arg) noexcept:
     return outcome
 
 
-cdef int traverse_span(PyObject *self, visitproc visit, void *arg) noexcept:
-    cdef _NativeSpan span = <_NativeSpan> self
-    cdef EventRow *row
+cdef int traverse_rows(Rows *rows, visitproc visit, void *arg) noexcept:
+    cdef Row *row
     cdef Py_ssize_t i
-    cdef int outcome = _traverse_fields(self, visit, arg)
-    if outcome == 0 and span.own != NULL:
-        outcome = visit(span.own, arg)
-    if outcome == 0:
-        outcome = traverse_slots(&span.slots, visit, arg)
-    for i in range(span.events.count):
-        row = &span.events.at[i]
+    cdef int outcome = 0
+    for i in range(rows.count):
+        row = &rows.at[i]
         if outcome == 0:
-            outcome = visit(row.name, arg)
+            outcome = visit(row.subject, arg)
         if outcome == 0 and row.timestamp != NULL:
             outcome = visit(row.timestamp, arg)
         if outcome == 0:
             outcome = traverse_slots(&row.attributes, visit, arg)
     return outcome
+
+
+cdef int traverse_span(PyObject *self, visitproc visit, void *arg) noexcept:
+    cdef _NativeSpan span = <_NativeSpan> self
+    cdef int outcome = _traverse_fields(self, visit, arg)
+    if outcome == 0 and span.own != NULL:
+        outcome = visit(span.own, arg)
+    if outcome == 0:
+        outcome = traverse_slots(&span.slots, visit, arg)
+    if outcome == 0:
+        outcome = traverse_rows(&span.events, visit, arg)
+    return traverse_rows(&span.links, visit, arg) if outcome == 0 else outcome
 
 
 cdef _NativeSpan _probe = _NativeSpan.__new__(_NativeSpan)

@@ -41,6 +41,14 @@ cdef class _NativeTracer:
     def __class__(self):
         return _tracer_face
 
+    def __copy__(self):
+        cdef _NativeTracer twin = _NativeTracer(self)
+        PyObject_GenericGetDict(twin, NULL).update(PyObject_GenericGetDict(self, NULL))
+        return twin
+
+    def __dir__(self):
+        return sorted({*object.__dir__(self), *vars(_NativeTracer)})
+
     cdef int renew(self) except -1:
         self.origin = self.origin.copy()
         return 0
