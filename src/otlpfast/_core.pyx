@@ -55,8 +55,8 @@ from ._account import ACCOUNT
 from ._checks import MAX_CAPACITY, MAX_FIELD, MAX_IDLE, counter_names, stripe_count, whole_number
 from ._decorator import decorated, either
 from ._given import (
-    clean_value, given_attributes, given_links, given_parent, given_value, guarded, ignored,
-    note_error, safe_links, safe_mapping
+    clean_value, given_attributes, given_dict, given_links, given_parent, given_value, guarded, ignored,
+    note_error, nothing, safe_links, safe_mapping
 )
 from ._log import warn
 from ._plain import MAX_ITEMS, frozen_attributes, frozen_value, plain_attributes, plain_context, plain_span

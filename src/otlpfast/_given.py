@@ -70,23 +70,38 @@ def safe_mapping(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     }
 
 
+def given_dict(attributes: Any) -> dict[str, Any]:
+    """Attributes as a dict of their own where they are another mapping; an empty one for what is none."""
+    given = given_attributes(attributes)
+    try:
+        return given if type(given) is dict else dict(given or {})
+    except Exception as error:
+        ignored("attributes", "attributes were ignored: reading them raised %s", type(error).__name__)
+        return {}
+
+
 def given_value(value: Any) -> Any:
-    """An attribute value as the SDK is to have it: NumPy arrays, which it would turn into text, as numbers."""
+    """An attribute value as the SDK is to have it: NumPy arrays, of which it would make text, as numbers."""
     return frozen_value(value) if _is_array(value) else value
+
+
+def _is_link(link: Any) -> bool:
+    context = getattr(link, "context", 0)
+    return (context is None or isinstance(context, SpanContext)) and hasattr(link, "attributes")
 
 
 def given_links(links: Any) -> Sequence[Link]:
     """The links among ``links``; anything else is logged."""
     if not links:
         return ()
-    if isinstance(links, (list, tuple)) and all(link is None or type(link) is Link for link in links):
+    if isinstance(links, (list, tuple)) and all(link is None or _is_link(link) for link in links):
         return links
     found: list[Link] = []
     try:
         for link in links:
             if link is None:
                 continue
-            if hasattr(link, "context") and hasattr(link, "attributes"):
+            if _is_link(link):
                 found.append(link)
             else:
                 ignored("links", "a %s among the links was ignored: a Link is allowed", type(link))
@@ -97,7 +112,7 @@ def given_links(links: Any) -> Sequence[Link]:
 
 def safe_links(links: Sequence[Link]) -> list[Link]:
     """The links with what the SDK can't clean without raising made plain."""
-    return [Link(link.context, safe_mapping(given_attributes(link.attributes) or {})) for link in links if link]
+    return [Link(link.context, safe_mapping(given_dict(link.attributes))) for link in links if link]
 
 
 def given_parent(context: Any) -> SpanContext | None:
@@ -131,8 +146,6 @@ def note_error(span: Span, error: BaseException, record: bool, set_status: bool,
         ignored("error", "an exception could not be recorded: %s", type(problem).__name__)
 
 
-
-
 def guarded(call: Callable[..., Any], *args: Any, **options: Any) -> None:
     """Calls what others registered: where it raises, that is logged and stops nobody."""
     try:
@@ -140,3 +153,7 @@ def guarded(call: Callable[..., Any], *args: Any, **options: Any) -> None:
     except Exception as error:
         name = getattr(call, "__qualname__", repr(call))
         ignored(name, "%s raised %s: %s", name, type(error).__name__, error)
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    """In place of a method that a processor does not have."""

@@ -9,9 +9,10 @@ from ._given import guarded
 from ._impl import Route
 from .processor import BatchSpanProcessor, SimpleSpanProcessor
 
+
 def _overrides(processor: SpanProcessor, method: str) -> bool:
     found = getattr(processor, method, None)
-    return getattr(found, "__func__", found) is not getattr(SpanProcessor, method)
+    return found is not None and getattr(found, "__func__", found) is not getattr(SpanProcessor, method)
 
 
 def _is_own(processor: SpanProcessor) -> bool:

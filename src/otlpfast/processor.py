@@ -124,7 +124,7 @@ class BatchSpanProcessor(SpanProcessor):
 
     @property
     def encoding_queue(self) -> SpanQueue | None:
-        """The queue that takes spans to encode them at once; None where the exporter wants them as they are."""
+        """The queue that encodes spans as they end; None where the exporter wants them as they are."""
         return self._queue if self._encodes else None
 
     def take(self, span: ReadableSpan) -> None:

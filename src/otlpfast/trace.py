@@ -21,8 +21,8 @@ __all__ = ["Span", "Tracer", "TracerProvider"]
 class TracerProvider(sdk.TracerProvider):
     """Makes tracers whose spans cost next to nothing.
 
-    A drop-in for ``opentelemetry.sdk.trace.TracerProvider``: the same arguments, variables and behaviour; what
-    differs is in docs/compatibility.md (specification: trace/sdk.md, "Tracer Provider").
+    A drop-in for ``opentelemetry.sdk.trace.TracerProvider``: the same arguments, variables and behaviour;
+    what differs is in docs/compatibility.md (specification: trace/sdk.md, "Tracer Provider").
 
     Args:
         sampler: decides which spans are recorded; by default ``OTEL_TRACES_SAMPLER``.

@@ -41,6 +41,13 @@ class Noting(Sampler):
         return "Noting"
 
 
+class Raising(Noting):
+    """Raises whatever it is asked."""
+
+    def should_sample(self, *args: Any, **options: Any) -> SamplingResult:
+        raise ValueError("no decision")
+
+
 # --- processors
 
 
@@ -108,6 +115,14 @@ class Doing(SpanProcessor):
         self._do(2, span)
 
 
+class RaisingProcessor(Doing):
+    """Raises in one of its methods."""
+
+    def _do(self, number: int, span: Any) -> None:
+        if self._lines[number] == "raise":
+            raise ValueError("a processor raised")
+
+
 class OnlyEnds(SpanProcessor):
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -156,6 +171,8 @@ def cast(run: Run) -> dict[str, Any]:
         "sampler": lambda *args, **options: Noting(run, *args, **options),
         "recording": lambda *args: Recording(run, *args),
         "doing": lambda **lines: Doing(run, **lines),
+        "Raising": lambda: Raising(run, Decision.DROP),
+        "raising": lambda method: RaisingProcessor(run, **{method: "raise"}),
         "only_ends": lambda: OnlyEnds(run),
         "duck": lambda: Duck(run),
         "add": run.add,

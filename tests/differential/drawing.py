@@ -12,15 +12,17 @@ from . import sources
 from .ops import Block, Decorated, Generator, Line, Op, Program
 
 _SYNCHRONOUS, _CONCURRENT = "sdk.SynchronousMultiSpanProcessor()", "sdk.ConcurrentMultiSpanProcessor()"
-_KINDS = ("change", "change", "change", "flow", "flow", "block", "look", "manage")
+# A failing program loses the lines that it does not need: they become nothing.
+_KINDS = ("nothing", "change", "change", "change", "flow", "flow", "block", "look", "manage")
 _CHANGES = ("attribute", "attributes", "event", "link", "name", "status", "exception", "end")
 
 
 class _Draws:
     """Draws lines and blocks, and keeps what they may call by name."""
 
-    def __init__(self, draw: st.DrawFn, inside: bool, active: str | None) -> None:
+    def __init__(self, draw: st.DrawFn, inside: bool, random_ids: bool, active: str | None) -> None:
         self.draw, self.inside, self.active = draw, inside, active
+        self.samplers = sources.certain if random_ids else sources.samplers
         self.spans: list[str] = []
         self.managers: list[str] = []
         self.entered: list[str] = []
@@ -143,7 +145,7 @@ class _Draws:
         line = self.lazily(
             lambda: self.any(sources.tracers),
             self.add,
-            lambda: f"{tracer}.sampler = {self.any(sources.samplers)}",
+            lambda: f"{tracer}.sampler = {self.any(self.samplers)}",
             *(line.replace("tracer", tracer) for line in sources.MANAGING),
         )
         if not line.startswith("provider.get_tracer"):
@@ -233,15 +235,20 @@ class _Draws:
         kept = (self.spans, self.managers, self.entered, self.generators, self.tracers)
         self.spans = [*self.spans, *spans]
         self.managers, self.entered, self.generators = [], [], []
-        lines = tuple(self.op(depth + 1) for _ in range(self.pick(0, 1, 2, 3)))
+        lines = self.ops(self.pick(0, 1, 2, 3), depth + 1)
         self.spans, self.managers, self.entered, self.generators, self.tracers = kept
         return lines
 
-    def op(self, depth: int) -> Op:
+    def ops(self, number: int, depth: int = 0) -> tuple[Op, ...]:
+        """So many lines and blocks, or fewer."""
         kinds = [*_KINDS, *(["reach_in"] * 4 if self.inside else [])]
-        kind = self.pick(*(k for k in kinds if k != "block" or depth < 3))
-        made: Op = self.block(depth) if kind == "block" else getattr(self, kind)()
-        return made
+        kinds = [kind for kind in kinds if kind != "block" or depth < 3]
+        made = []
+        for _ in range(number):
+            kind = self.pick(*kinds)
+            if kind != "nothing":
+                made.append(self.block(depth) if kind == "block" else getattr(self, kind)())
+        return tuple(made)
 
 
 @st.composite
@@ -253,24 +260,23 @@ def programs(
     sizes: tuple[int, ...] = (2, 5, 10, 20),
 ) -> Program:
     """Programs with or without processors of others, and lines that know the underscore fields."""
-    options: dict[str, str] = {}
+    active = draw(st.sampled_from([None, None, None, _SYNCHRONOUS, _CONCURRENT])) if foreign else None
+    draws = _Draws(draw, inside, random_ids, active)
+    options: dict[str, str] = {"active_span_processor": active} if active else {}
     if not random_ids:
         options["id_generator"] = draw(st.sampled_from(["Ids()", "Ids(True)", "DuckIds()"]))
     if draw(st.booleans()):
-        options["sampler"] = draw(sources.certain if random_ids else sources.samplers)
+        options["sampler"] = draw(draws.samplers)
     if draw(st.booleans()):
         options["span_limits"] = draw(sources.limits)
     options.update(draw(st.sampled_from([{}, {}, {"_tracer_configurator": "configure('other')"}])))
-    body, own = [], "batch"
-    active = draw(st.sampled_from([None, None, None, _SYNCHRONOUS, _CONCURRENT])) if foreign else None
+    others, own = [], "batch"
     if foreign:
-        options.update({"active_span_processor": active} if active else {})
         others = draw(sources.watchers if active == _CONCURRENT else st.lists(sources.processors, max_size=3))
-        body += [Line(f"add({source})") for source in others]
         # Under another's holder of processors it can't know when a span changes no more, and encodes late.
         own = draw(st.sampled_from(["simple", None] if active and inside else ["batch", "simple", None]))
-    draws = _Draws(draw, inside, active)
-    body += [Line(draw(sources.tracers), "t0"), *(draws.op(0) for _ in range(draw(st.sampled_from(sizes))))]
+    body = [*(Line(f"add({other})") for other in others), Line(draw(sources.tracers), "t0")]
+    body += draws.ops(draw(st.sampled_from(sizes)))
     variables = {} if random_ids else draw(sources.variables)
     if inside:
         variables = {name: value for name, value in variables.items() if name != "OTEL_SDK_DISABLED"}

@@ -63,6 +63,10 @@ class Word(str):
         return "spoken"
 
 
+class Label(str):
+    """Text of another class."""
+
+
 class Number(int):
     def __repr__(self) -> str:
         return "number"
@@ -121,6 +125,34 @@ class Row(Sequence[Any]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+class Speechless:
+    """Its text can't be had."""
+
+    def __str__(self) -> str:
+        raise ValueError("speechless")
+
+
+class Mute(Exception):
+    """An exception whose text can't be had."""
+
+    def __str__(self) -> str:
+        raise ValueError("mute")
+
+
+class Unreadable(Pairs):
+    """A mapping that can't be read."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Any]:
+        raise ValueError("unreadable")
+
+
+cyclic: list[Any] = []
+cyclic.append(cyclic)
 
 
 class Foreign(trace.NonRecordingSpan):
@@ -217,6 +249,11 @@ class Ids(IdGenerator):
 
     def is_trace_id_random(self) -> bool:
         return self._random
+
+
+class RaisingIds(Ids):
+    def generate_span_id(self) -> int:
+        raise ValueError("no ids")
 
 
 class DuckIds:

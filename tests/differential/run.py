@@ -165,7 +165,7 @@ class Run(Shown):
             for scope in resource.scope_spans:
                 for span in scope.spans:
                     texts = (self._plain(span), scope.scope, scope.schema_url, resource.resource)
-                    yield f"exported {''.join(map(str, texts))}{resource.schema_url}"
+                    yield plain_text(f"exported {''.join(map(str, texts))}{resource.schema_url}")
 
     def _plain(self, span: Any) -> Any:
         for name in ("start_time_unix_nano", "end_time_unix_nano"):
@@ -255,9 +255,15 @@ def _compiled(source: str) -> CodeType:
 # --- both
 
 
+def raising(notes: list[str]) -> list[str]:
+    """The notes that tell of an exception that reached the program."""
+    first = ((note, note.partition("\n")[0]) for note in notes if not note.startswith(("logged", "finally")))
+    return [note for note, line in first if _RAISED in line or _REFUSED in line]
+
+
 @dataclass
 class Compared:
-    """The notes of both runs, up to the first line that raised in the SDK's alone."""
+    """The notes of both runs, up to the first line that the SDK alone refused."""
 
     stock: list[str]
     fast: list[str]

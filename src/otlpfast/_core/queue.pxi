@@ -25,16 +25,19 @@ cdef class _Group:
     cdef inline bint holds(self, PyObject *resource, PyObject *scope) noexcept:
         return <PyObject *> self.resource == resource and <PyObject *> self.scope == scope
 
-    cdef int make_room(self, Py_ssize_t wanted) except -1:
+    cdef bint make_room(self, Py_ssize_t wanted) noexcept:
         # A new buffer, once little is left of the last: then no span is moved for lack of room and no buffer
-        # is half empty.
+        # is half empty. False where there is no memory.
         cdef SpanBuffer fresh
         cdef SpanBuffer tail = self.tail
         if tail is None or (tail.out.pos and tail.out.cap - tail.out.pos < <size_t> wanted):
-            fresh = (<BufferPool> _buffer_pool).acquire()
-            self.buffers.append(fresh)
+            try:
+                fresh = (<BufferPool> _buffer_pool).acquire()
+                self.buffers.append(fresh)
+            except MemoryError:
+                return False
             self.tail = fresh
-        return 0
+        return True
 
 
 cdef enum:  # beside the encoder's outcomes
@@ -115,7 +118,8 @@ cdef class BatchBuilder:
         cdef size_t before
         cdef Py_ssize_t size
         cdef int outcome
-        group.make_room(self.usual_size)
+        if not group.make_room(self.usual_size):
+            return NO_MEMORY
         w = &group.tail.out
         before = w.pos
         outcome = put_span(w, span, plain)

@@ -10,7 +10,7 @@ cdef inline int announce(_NativeSpan span, object parent_context) except -1:
 cdef int announce_to_others(_NativeSpan span, object parent_context) except -1:
     cdef Route route = span.origin.route
     if route is None:
-        guarded(span.origin.processors.on_start, span, parent_context=parent_context)
+        guarded(getattr(span.origin.processors, "on_start", nothing), span, parent_context=parent_context)
         return 0
     for processor in route.starting:
         guarded(processor.on_start, span, parent_context=parent_context)
@@ -33,8 +33,8 @@ cdef int deliver_to_all(_NativeSpan span, Route route) except -1:
     if span.end_metrics is not None:
         guarded(span.end_metrics)
     if route is None:
-        guarded(span.origin.processors._on_ending, span)
-        guarded(span.origin.processors.on_end, span._readable_span())
+        guarded(getattr(span.origin.processors, "_on_ending", nothing), span)
+        guarded(getattr(span.origin.processors, "on_end", nothing), span._readable_span())
         return 0
     if route.ending:
         for processor in route.ending:

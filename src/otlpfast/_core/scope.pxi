@@ -28,6 +28,7 @@ cdef class _SpanScope:
                 self.name, self.context, self.kind, self.attributes, self.links, self.start_time,
                 self.records_exceptions, self.sets_status
             )
+            self.base = current_context()
             return self.attach(NULL)
         asked = Asked(
             <PyObject *> self.name, <PyObject *> self.context, <PyObject *> self.kind,
@@ -37,7 +38,7 @@ cdef class _SpanScope:
         self.span = self.tracer.begin(&asked)
         if self.context is not None:
             return self.attach(NULL)
-        if asked.above != NULL and type_of(asked.above) == _own_span:
+        if asked.above != NULL:
             self.above = <object> asked.above
         return self.attach(asked.above)
 
@@ -45,12 +46,12 @@ cdef class _SpanScope:
         if self.tracer.calls_others():
             self.base = current_context()  # who was called may have attached one
         self.attached = spare_context(self.base, self.span, above)
-        if type(self.span) is _NativeSpan:
-            (<_NativeSpan> self.span).active = <PyObject *> self.attached
         if _context_var is not None:
             self.token = PyContextVar_Set(_context_var, self.attached)
         else:
             self.token = opentelemetry.context.attach(self.attached)
+        if type(self.span) is _NativeSpan:
+            (<_NativeSpan> self.span).active = <PyObject *> self.attached
         return self.span
 
     def __exit__(self, kind, error, trace):
@@ -62,9 +63,11 @@ cdef class _SpanScope:
 
     cdef int leave(self, object error) except -1:
         cdef object span = self.span
+        cdef object token = self.token
         cdef object base, attached
-        detach(self.token)
         self.token = self.span = None
+        detach(token)
+        token = None
         base, attached, self.base, self.attached = self.base, self.attached, None, None
         if type(span) is _NativeSpan:
             (<_NativeSpan> span).active = NULL

@@ -130,7 +130,7 @@ cdef class _NativeSpan:
             empty_slots(&fresh)
 
     cdef object set_all_in_object(self, attributes):
-        attributes = given_attributes(attributes) or {}
+        attributes = given_dict(attributes)
         try:
             try:
                 self.attributes_now()._set_items(attributes)
@@ -179,7 +179,7 @@ cdef class _NativeSpan:
         if attributes is not None and not (is_exact_dict(<PyObject *> attributes) and collect_bounded(
             &row.attributes, attributes, self.origin.max_event_attributes, self.origin.max_length
         )):
-            self.add_event_as_object(name, given_attributes(attributes), timestamp)
+            self.add_event_as_object(name, given_dict(attributes), timestamp)
             return
         if timestamp is None:
             row.nanoseconds = now_ns()
@@ -227,13 +227,15 @@ cdef class _NativeSpan:
         if not isinstance(context, SpanContext):
             ignored("link", "a link to %s was ignored: a SpanContext is allowed", type(context))
             return
+        if attributes is not None and not is_exact_dict(<PyObject *> attributes):
+            attributes = given_dict(attributes)
         if not (context.is_valid or attributes or context.trace_state):
             return
         memset(&row, 0, sizeof(Row))
-        if attributes is not None and not (is_exact_dict(<PyObject *> attributes) and collect_bounded(
+        if attributes is not None and not collect_bounded(
             &row.attributes, attributes, self.origin.max_link_attributes, self.origin.max_length
-        )):
-            self.add_link_as_object(context, given_attributes(attributes))
+        ):
+            self.add_link_as_object(context, given_dict(attributes))
             return
         keep(<PyObject *> context)
         row.subject = <PyObject *> context
@@ -292,8 +294,8 @@ cdef class _NativeSpan:
         if recorded is None:
             ignored("exception", "record_exception(%s) was ignored: an exception is allowed", type(exception))
             return
-        if attributes:
-            recorded.update(given_attributes(attributes) or {})
+        if attributes is not None:
+            recorded.update(given_dict(attributes))
         (<object> self).add_event("exception", recorded, timestamp)
 
     # --- life

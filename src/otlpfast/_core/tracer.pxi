@@ -10,7 +10,7 @@ cdef struct Asked:  # the arguments of start_span(), borrowed
     bint records_exceptions
     bint sets_status
     PyObject *current  # the current context, where it is known
-    PyObject *above  # the answer: whose child it is, borrowed from there
+    PyObject *above  # the answer: the parent, borrowed from its context, if it is one of our own spans
 
 
 @cython.final
@@ -97,7 +97,7 @@ cdef class _NativeTracer:
             <object> (asked.current if asked.context == py_none and asked.current else asked.context), &parent
         )
         cdef bint has_parent = above is not None
-        asked.above = <PyObject *> above
+        asked.above = <PyObject *> above if type(above) is _NativeSpan else NULL
         rule = &self.rules[which_rule(has_parent, &parent)]
         if rule.kind == ASK or self.needs_help:
             return self.begin_with_help(asked, above, &parent, rule)

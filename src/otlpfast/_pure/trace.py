@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from threading import RLock
 from types import TracebackType
@@ -22,6 +23,7 @@ from opentelemetry.util._decorator import _agnosticcontextmanager
 
 from .._given import (
     given_attributes,
+    given_dict,
     given_links,
     given_parent,
     given_value,
@@ -70,7 +72,7 @@ class Span(sdk._Span):
             super().set_attribute(key, frozen_value(value))
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        given = given_attributes(attributes) or {}
+        given = given_dict(attributes)
         try:
             super().set_attributes(given)
         except Exception:
@@ -79,19 +81,19 @@ class Span(sdk._Span):
     def add_event(
         self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None
     ) -> None:
-        given = given_attributes(attributes)
+        given = given_dict(attributes)
         try:
             super().add_event(name, given, timestamp)
         except Exception:
-            super().add_event(name, safe_mapping(given or {}), timestamp)
+            super().add_event(name, safe_mapping(given), timestamp)
 
     def add_link(self, context: SpanContext, attributes: Mapping[str, Any] | None = None) -> None:
         if context is None or isinstance(context, SpanContext):
-            given = given_attributes(attributes)
+            given = given_dict(attributes)
             try:
                 super().add_link(context, given)
             except Exception:
-                super().add_link(context, safe_mapping(given or {}))
+                super().add_link(context, safe_mapping(given))
         else:
             ignored("link", "a link to %s was ignored: a SpanContext is allowed", type(context))
 
@@ -109,7 +111,7 @@ class Span(sdk._Span):
         if recorded is None:
             ignored("exception", "record_exception(%s) was ignored: an exception is allowed", type(exception))
             return
-        recorded.update(given_attributes(attributes) or {})
+        recorded.update(given_dict(attributes))
         self.add_event("exception", recorded, timestamp)
 
     def __exit__(
@@ -134,6 +136,9 @@ class Tracer(sdk.Tracer):
         """A Tracer with all that the SDK's has."""
         tracer = cls.__new__(cls)
         tracer.__dict__.update(stock.__dict__)
+        if not hasattr(stock.id_generator, "is_trace_id_random"):  # the SDK calls it all the same
+            with contextlib.suppress(AttributeError):
+                stock.id_generator.is_trace_id_random = lambda: False  # type: ignore[method-assign]
         return tracer
 
     def start_span(
