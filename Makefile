@@ -52,7 +52,7 @@ wheel: $(VENV)/.group-wheel ## sdist and wheel (built from that sdist) in dist/
 sanitize: $(SANITIZED) $(VENV)/.group-test ## the test suite on the compiled core under ASAN and UBSAN
 	@$(UNDER_SANITIZERS) $(BIN)/python -c 'from otlpfast import _core as core; \
 	    print("otlpfast", core.__file__, flush=True); assert "/sanitize/" in core.__file__'
-	@$(UNDER_SANITIZERS) $(BIN)/python -m pytest --ignore=tests/test_demo.py $(ARGS) # the demo is about processes
+	@$(UNDER_SANITIZERS) $(BIN)/python -m pytest $(NOT_SANITIZED) $(ARGS)
 
 clean: ## everything that was built or installed here
 	rm -rf build dist $(VENV) src/*.egg-info src/otlpfast/*.so src/otlpfast/*.pyd
@@ -65,6 +65,9 @@ define suite
 	    print("otlpfast", o.__version__, o.IMPLEMENTATION, flush=True); assert o.IMPLEMENTATION == "$(1)"'
 	@OTLPFAST_IMPL=$(1) $(BIN)/python -m pytest $(ARGS)
 endef
+
+# The sanitizers' run leaves out what is about the processes of others, and what has no native code.
+NOT_SANITIZED := $(foreach name,contrib demo demo_figures stacktrace stacktrace_kept,--ignore=tests/test_$(name).py)
 
 # The interpreter is not instrumented: the sanitizers come in through LD_PRELOAD, and its own memory pools are
 # switched off so that AddressSanitizer sees each object. No leak check: an interpreter frees little at exit.

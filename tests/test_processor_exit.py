@@ -110,8 +110,9 @@ def test_daemon_threads_that_still_end_spans(collector: Collector, turn: int) ->
     assert {f"first {n} {i}" for n in range(4) for i in range(10)} <= set(names(collector.spans))
 
 
-def test_nobody_listens() -> None:
+def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """One warning, said before the end, that names the endpoint and the reason."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.7")  # for so long it tries again
     endpoint = f"http://127.0.0.1:{free_port()}/v1/traces"
     finished = run(ends_spans_and_ends, endpoint)
     assert finished.returncode == 0

@@ -228,11 +228,11 @@ def test_our_exporter_behind_a_stock_processor(
 
 
 def test_our_exporter_tells_a_stock_processor_of_failures(make: Make, collector: Collector) -> None:
-    collector.script(Reply(503))
+    collector.script(Reply(500))
     span = one_span()
     assert make(collector).export([span]) is SpanExportResult.FAILURE
     assert make(collector).export([span]) is SpanExportResult.SUCCESS
-    assert make(f"http://127.0.0.1:{free_port()}").export([span]) is SpanExportResult.FAILURE
+    assert make(f"http://127.0.0.1:{free_port()}", timeout=0.7).export([span]) is SpanExportResult.FAILURE
 
 
 def test_held_batches_of_both_kinds(batching: Batching) -> None:

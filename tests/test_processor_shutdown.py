@@ -150,7 +150,7 @@ def test_a_log_handler_that_raises(
     logger, handler = logging.getLogger("otlpfast"), Raising()
     logger.addHandler(handler)
     request.addfinalizer(lambda: logger.removeHandler(handler))
-    collector.script(Reply(503))
+    collector.script(Reply(500))
     processor = batching(collector, max_queue_size=2, max_queue_bytes=1000)
     tracer = provider(processor).get_tracer("tests")
     tracer.start_span("too large", attributes={"text": "x" * 2000}).end()

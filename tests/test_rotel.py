@@ -34,6 +34,7 @@ class Rotel:
     def __init__(self, folder: Path, target: Collector) -> None:
         http, grpc = free_port(), free_port()
         self.endpoint = f"http://127.0.0.1:{http}/v1/traces"
+        self.grpc_endpoint = f"http://127.0.0.1:{grpc}"
         self.log = folder / "log"
         command = [
             str(Path(rotel.__file__).parent / "rotel-agent"),

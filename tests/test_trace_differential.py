@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Hashable
 from itertools import product
 
@@ -19,7 +20,7 @@ from .differential.cast import cast
 from .differential.drawing import programs
 from .differential.ops import Block, Decorated, Line, Op, Program
 from .differential.run import Run, raising
-from .differential.sources import ERRORS, STATUSES, VALUES
+from .differential.sources import ALLOWED, ENDED, ERRORS, FIELDS, INSIDE, LIVE, MANAGING, STATUSES, VALUES
 
 EXAMPLES = int(os.environ.get("OTLPFAST_EXAMPLES", "0"))
 START = Line("provider.get_tracer('lib', '1.0')", "t0")
@@ -50,17 +51,17 @@ def all_the_same(*body: Op, **options: str) -> None:
 
 
 class TestRandomPrograms:
-    @examples(150)
+    @examples(100)
     @given(programs(foreign=False))
     def test_what_is_exported_is_the_same(self, program: Program) -> None:
         same(program)
 
-    @examples(150)
+    @examples(100)
     @given(programs())
     def test_what_processors_of_others_see_and_change_is_the_same(self, program: Program) -> None:
         same(program)
 
-    @examples(150)
+    @examples(100)
     @given(programs(foreign=False, inside=True))
     def test_underscore_fields_are_the_same_and_may_be_set(self, program: Program) -> None:
         same(program)
@@ -134,6 +135,52 @@ class TestEveryCase:
             ]
         all_the_same(*lines, span_limits=f"sdk.SpanLimits({', '.join([str(limit)] * 8)})")
 
+    @pytest.mark.parametrize("line", MANAGING)
+    def test_every_line_that_changes_a_provider_or_tracer(self, line: str) -> None:
+        spans = (
+            Line("t0.start_span('span', attributes={'a': 1, 'b': 2})", "s"),
+            Block("t0.start_as_current_span('current')", "s2", (Line("s2.add_event('e')"),) * 2),
+            Line("s.end()"),
+        )
+        managing = Line(re.sub(r"\btracer\b", "t0", line))
+        all_the_same(Line("t0.start_span('before')", "s0"), managing, *spans)
+        all_the_same(*spans, managing, *spans)
+
+    @pytest.mark.parametrize("line", INSIDE)
+    def test_every_line_that_knows_the_fields_at_any_time_of_a_span(self, line: str) -> None:
+        lines = [
+            Line("t0.start_span('span', attributes={'a': 1}, links=[Link(SpanContext(5, 6, True))])", "s")
+        ]
+        changes = [Line(f"s.{change}") for change in CHANGES]
+        inside = Line(re.sub(r"\bspan\b", "s", line))
+        for before in (0, 3, len(changes)):
+            ended = [Line("s.end()"), Line("look(s)")]
+            all_the_same(*lines, *changes[:before], inside, *changes[before:], *ended)
+        block = Block("use_span(s, end_on_exit=True)", "s2", (*changes, inside), "ValueError('x')")
+        all_the_same(*lines, block, Line("look_inside(s)"))
+
+    @pytest.mark.parametrize(
+        ("method", "lines"),
+        [("start", ALLOWED + FIELDS + LIVE), ("ending", ALLOWED + FIELDS + LIVE), ("end", FIELDS + ENDED)],
+        ids=["start", "ending", "end"],
+    )
+    def test_every_change_by_a_processor_of_others(self, method: str, lines: list[str]) -> None:
+        spans = [Line("t0.start_span('span', attributes={'a': 1, 'b': [2]})", "s")]
+        spans += [Line(f"s.{change}") for change in CHANGES] + [Line("s.end()")]
+        for line in lines:
+            add = Line(f'add(doing({method}="{line}"))')
+            all_the_same(add, *spans)
+            all_the_same(*spans[:2], add, *spans[2:])
+
+
+CHANGES = [
+    *("set_attribute('a', 'again')", "add_event('e', {'k': [1]}, 5)", "set_status(StatusCode.ERROR, 'bad')"),
+    *(
+        "add_link(SpanContext(7, 8, True), {'k': 1})",
+        "update_name('new')",
+        "record_exception(ValueError('x'))",
+    ),
+]
 
 # The SDK refuses each of these with an exception. otlpfast takes what it can, or ignores it and logs that.
 REPLACED = {

@@ -63,7 +63,7 @@ class Recording(SpanProcessor):
         )
         if self._view != "calls":
             text = self._run.look(span)
-        if self._view == "private" and isinstance(span, trace.Span):
+        if self._view == "private":
             text += self._run.look_inside(span)
         self._run.note(f"{self._name}.{method}{more} {text}")
 

@@ -13,7 +13,7 @@ from .ops import Block, Decorated, Generator, Line, Op, Program
 
 _SYNCHRONOUS, _CONCURRENT = "sdk.SynchronousMultiSpanProcessor()", "sdk.ConcurrentMultiSpanProcessor()"
 # A failing program loses the lines that it does not need: they become nothing.
-_KINDS = ("nothing", "change", "change", "change", "flow", "flow", "block", "look", "manage")
+_KINDS = ("nothing", *["change"] * 6, "flow", "flow", "block", "block", "look", "manage")
 _CHANGES = ("attribute", "attributes", "event", "link", "name", "status", "exception", "end")
 
 
@@ -48,7 +48,10 @@ class _Draws:
         return chosen if isinstance(chosen, str) else chosen()
 
     def span(self) -> str:
-        return str(self.pick(*self.spans)) if self.spans else self.pick("get_current_span()", "INVALID_SPAN")
+        """Mostly the latest: earlier ones may have ended."""
+        if not self.spans:
+            return str(self.pick("get_current_span()", "INVALID_SPAN"))
+        return str(self.pick(*[self.spans[-1]] * 3, *self.spans[-4:]))
 
     def tracer(self) -> str:
         return f"t{self.draw(st.integers(0, self.tracers - 1))}"
@@ -241,7 +244,7 @@ class _Draws:
 
     def ops(self, number: int, depth: int = 0) -> tuple[Op, ...]:
         """So many lines and blocks, or fewer."""
-        kinds = [*_KINDS, *(["reach_in"] * 4 if self.inside else [])]
+        kinds = [*_KINDS, *(["reach_in"] * 6 if self.inside else [])]
         kinds = [kind for kind in kinds if kind != "block" or depth < 3]
         made = []
         for _ in range(number):
@@ -257,7 +260,7 @@ def programs(
     foreign: bool = True,
     inside: bool = False,
     random_ids: bool = False,
-    sizes: tuple[int, ...] = (2, 5, 10, 20),
+    sizes: tuple[int, ...] = (5, 15, 30),
 ) -> Program:
     """Programs with or without processors of others, and lines that know the underscore fields."""
     active = draw(st.sampled_from([None, None, None, _SYNCHRONOUS, _CONCURRENT])) if foreign else None
@@ -276,6 +279,8 @@ def programs(
         # Under another's holder of processors it can't know when a span changes no more, and encodes late.
         own = draw(st.sampled_from(["simple", None] if active and inside else ["batch", "simple", None]))
     body = [*(Line(f"add({other})") for other in others), Line(draw(sources.tracers), "t0")]
+    if draw(st.sampled_from([True, True, True, False])):
+        body.append(draws.begin())
     body += draws.ops(draw(st.sampled_from(sizes)))
     variables = {} if random_ids else draw(sources.variables)
     if inside:

@@ -164,11 +164,21 @@ cdef class _NativeNonRecordingSpan:
     """A span that is not recorded: it has a context and does nothing."""
 
     cdef object __weakref__
+    cdef PyObject *own  # __dict__, as in _NativeSpan
     cdef object own_context, trace_state
     cdef Context ids
 
     def __init__(self):
         raise TypeError("made by a tracer")
+
+    def __dealloc__(self):
+        cdef PyObject *own = self.own
+        self.own = NULL
+        drop(own)
+
+    @property
+    def __dict__(self):
+        return PyObject_GenericGetDict(self, NULL)
 
     @property
     def __class__(self):
@@ -231,4 +241,21 @@ cdef class _NativeNonRecordingSpan:
         return f"NonRecordingSpan({self._context!r})"
 
     def __reduce__(self):
-        return NonRecordingSpan, (self._context,)
+        return NonRecordingSpan, (self._context,), PyObject_GenericGetDict(self, NULL)
+
+
+cdef traverseproc _traverse_non_recording
+
+
+cdef int traverse_non_recording(PyObject *self, visitproc visit, void *arg) noexcept:
+    cdef PyObject *own = (<_NativeNonRecordingSpan> self).own
+    cdef int outcome = _traverse_non_recording(self, visit, arg)
+    return visit(own, arg) if outcome == 0 and own != NULL else outcome
+
+
+cdef _NativeNonRecordingSpan _unrecorded = _NativeNonRecordingSpan.__new__(_NativeNonRecordingSpan)
+_traverse_non_recording = open_type(
+    <PyTypeObject *> _NativeNonRecordingSpan, <char *> &_unrecorded.own - <char *> <PyObject *> _unrecorded,
+    traverse_non_recording
+)
+_unrecorded = None

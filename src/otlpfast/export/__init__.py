@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .http import OTLPSpanExporter
+from .exporter import OTLPSpanExporter
 
 __all__ = ["OTLPSpanExporter"]

@@ -8,7 +8,6 @@ credentials of a URL.
 
 from __future__ import annotations
 
-import base64
 import enum
 import logging
 import math
@@ -19,7 +18,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import TypeVar
-from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote
+
+from .endpoint import URL_ALLOWED, Endpoint, Unusable, mask_url, parse_endpoint, printable
+from .proxy import Proxy, find_proxy
+
+__all__ = ["Endpoint", "Unusable", "mask_url", "parse_endpoint", "printable"]
 
 logger = logging.getLogger("otlpfast.export")
 
@@ -29,7 +33,6 @@ COMPRESSIONS = ("none", "gzip", "deflate")
 
 _GENERIC = "OTEL_EXPORTER_OTLP_"
 _TRACES = "OTEL_EXPORTER_OTLP_TRACES_"
-_URL_ALLOWED = "an http:// or https:// URL with a host, such as http://localhost:4318/v1/traces"
 _HEADERS_ALLOWED = (
     "name=value entries with commas between them; names of letters, digits and !#$%&'*+-.^_`|~; values "
     "percent-encoded, without line breaks and other controls; not the headers that frame the request"
@@ -45,25 +48,6 @@ _FRAMING = re.compile(
 _PROTOBUF = "application/x-protobuf"
 
 T = TypeVar("T")
-
-
-class Unusable(Exception):
-    """A value that cannot be used. The text is for people: value (masked), what is wrong, what is allowed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where the requests go, taken apart once."""
-
-    url: str = field(repr=False)  # without credentials
-    shown: str  # credentials and query masked: the only form for logs and errors
-    secure: bool
-    host: str  # for the resolver and for TLS; international names in their ASCII form
-    port: int
-    authority: str  # for the Host header
-    target: str = field(repr=False)  # path and query
-    authorization: str | None = field(repr=False)  # from user:password@, for a Basic Authorization header
-    secrets: tuple[str, ...] = field(repr=False)  # what must never be shown: password, values of the query
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,31 +67,17 @@ class Settings:
     timeout: float
     compression: str
     tls: TLS | None
+    proxy: Proxy | None = None
 
     def redact(self, text: str) -> str:
         """Text from outside with every header value and credential that it may echo taken out."""
         secrets = {*self.headers.values(), *self.endpoint.secrets}
+        secrets.update(self.proxy.secrets if self.proxy else ())
         secrets.update(word for value in self.headers.values() for word in value.split())
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) > 3:
                 text = text.replace(secret, "***")
         return text
-
-
-def printable(text: str, limit: int = 200) -> str:
-    """One line of at most `limit` characters that a terminal or a log file takes without harm."""
-    line = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def mask_url(text: str) -> str:
-    """A URL, possibly a broken one, without what may be secret: credentials, query, fragment."""
-    scheme, separator, rest = text.partition("://")
-    if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
-        scheme, separator, rest = "", "", text
-    if "@" in rest:  # the last one: a password that nobody encoded may hold "@", "/" and "?"
-        rest = "***@" + rest.rpartition("@")[2]
-    return printable(scheme + separator + re.sub(r"[?#].*", "?***", rest, flags=re.DOTALL))
 
 
 def resolve(
@@ -124,7 +94,7 @@ def resolve(
     Raises ValueError or TypeError for a wrong argument; they name it, its value (masked) and what is allowed.
     """
     if endpoint is not None and not isinstance(endpoint, str):
-        raise TypeError(f"endpoint must be a str, {_URL_ALLOWED}; it is {_kind(endpoint)}")
+        raise TypeError(f"endpoint must be a str, {URL_ALLOWED}; it is {_kind(endpoint)}")
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, Real)):
         raise TypeError(f"timeout must be a number of seconds above 0; it is {_kind(timeout)}")
     if isinstance(compression, enum.Enum):
@@ -140,7 +110,17 @@ def resolve(
         timeout=_choose("timeout", timeout, "TIMEOUT", _read_timeout, DEFAULT_TIMEOUT),
         compression=_choose("compression", compression, "COMPRESSION", _read_compression, "none"),
         tls=_resolve_tls(place, certificate_file, client_key_file, client_certificate_file),
+        proxy=_resolve_proxy(place),
     )
+
+
+def _resolve_proxy(endpoint: Endpoint) -> Proxy | None:
+    try:
+        return find_proxy(endpoint)
+    except Unusable as error:
+        problem = str(error)
+    logger.warning("%s; going without a proxy", problem)
+    return None
 
 
 def _kind(value: object) -> str:
@@ -192,69 +172,6 @@ def _read_compression(value: object, source: str) -> str:
     if name not in COMPRESSIONS:
         raise Unusable(f"{printable(repr(value))} is not known; allowed: {', '.join(COMPRESSIONS)}")
     return name
-
-
-def parse_endpoint(text: str, *, base: bool = False) -> Endpoint:
-    """Take a URL apart; `base` says that it is the generic one, to which the path of traces is appended.
-
-    Specification: "Endpoint URLs for OTLP/HTTP". Raises Unusable, with the URL masked.
-    """
-    text = text.strip()
-    problem = _why_not(text)
-    if problem:
-        raise Unusable(f"'{mask_url(text)}' {problem}; allowed: {_URL_ALLOWED}")
-    url = urlsplit(text)
-    host, scheme = _ascii_host(url.hostname or ""), url.scheme.lower()
-    port = url.port or (443 if scheme == "https" else 80)
-    path = url.path.removesuffix("/") + "/v1/traces" if base else url.path or "/"
-    query = f"?{url.query}" if url.query else ""
-    name = f"[{host.partition('%')[0]}]" if ":" in host else host
-    authority = name if url.port in (None, 443 if scheme == "https" else 80) else f"{name}:{port}"
-    credentials, at, location = url.netloc.rpartition("@")
-    user, _, password = credentials.partition(":")
-    pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
-    secrets = (password, unquote(password), *(part.partition("=")[2] for part in url.query.split("&")))
-    plain = f"{scheme}://{location}{path if base else url.path}"
-    return Endpoint(
-        url=plain + query,
-        shown=printable(f"{scheme}://{'***@' if at else ''}{location}{path}{'?***' if query else ''}"),
-        secure=scheme == "https",
-        host=host,
-        port=port,
-        authority=authority,
-        target="".join(c if c.isascii() else quote(c) for c in path + query),
-        authorization="Basic " + base64.b64encode(pair).decode("ascii") if at else None,
-        secrets=secrets,
-    )
-
-
-def _why_not(text: str) -> str:
-    """Why a text cannot be an endpoint, or nothing."""
-    if not text:
-        return "is empty"
-    if any(c <= " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in text):
-        return "has a space or a control character in it"
-    if "://" not in text:
-        return "has no scheme"
-    try:
-        url = urlsplit(text)
-        if url.scheme.lower() not in ("http", "https"):
-            return "has an unknown scheme"
-        if not url.hostname:
-            return "has no host"
-        _ascii_host(url.hostname)
-    except ValueError:  # UnicodeError too
-        return "has a host that is not valid"
-    try:
-        return "has a port that is not one of 1 to 65535" if url.port == 0 or url.netloc.endswith(":") else ""
-    except ValueError:
-        return "has a port that is not one of 1 to 65535"
-
-
-def _ascii_host(host: str) -> str:
-    if ":" in host:
-        return host.replace("%25", "%")  # the zone of a link-local IPv6 address
-    return host.encode("idna").decode("ascii")
 
 
 def _resolve_headers(argument: Mapping[str, str] | None, endpoint: Endpoint) -> dict[str, str]:

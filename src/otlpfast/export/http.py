@@ -27,25 +27,34 @@ from .answer import (
     read_partial_success,
 )
 from .config import Settings, logger, mask_url, printable, resolve
-from .transport import Transport
+from .connection import Connection, size
+from .pieces import SpanList
+from .proxy import ProxyRefused
+from .retry import RETRYABLE, Retry, Stop, is_transient, read_retry_after
+from .session import SessionConnection, choose_session
+from .transport import LONGEST_WAIT, Transport
 
 if TYPE_CHECKING:
     import enum
 
+    import requests
     from opentelemetry.sdk.trace import ReadableSpan
 
     from ..batch import SpanBatch
-    from .transport import Part
+    from .pieces import Piece
 
 _GRPC_PORT = 4317
-_RETRYABLE_4XX = (408, 429)
+_DEFAULT_LIMIT = 64 * 1024 * 1024  # specification: what a receiver should take at least
+_TOO_LARGE = 413
+_NOT_REFUSED = (407, 408, 429)  # among the 4xx: the fault of the moment, not of the spans
 _WRONG_SERVICE = (400, 404, 405, 415)  # what something that is no OTLP/HTTP receiver may say
+_PROXY_HINT = "are the credentials in the proxy's URL right?"
 _HINTS = {
     401: "are the credentials in the headers right?",
     403: "are the credentials in the headers right?",
     404: "is the path right? OTLP/HTTP collectors usually listen at /v1/traces",
+    407: _PROXY_HINT,
     405: "is the path right? OTLP/HTTP collectors usually listen at /v1/traces",
-    413: "the batch is too large for the collector; a lower max_export_batch_size makes smaller ones",
     415: "is it an OTLP/HTTP endpoint, and does it take this compression?",
     429: "the collector limits the rate",
     503: "the collector is overloaded or not ready",
@@ -56,19 +65,29 @@ class OTLPSpanExporter(SpanExporter):
     """Sends spans to a collector by OTLP over HTTP, as binary protobuf.
 
     endpoint: URL that is used as it is, `http://localhost:4318/v1/traces` by default. Credentials in it
-        become a Basic Authorization header, unless headers have one.
+        become a Basic Authorization header, unless headers have one. `unix:///path/of/socket` and
+        `http+unix://%2Fpath%2Fof%2Fsocket/v1/traces` go to a unix socket.
     headers: sent with each request; names replace those of the variable.
     timeout: seconds for one export, all in all: name lookup, connection, request, answer. 10 by default.
     compression: "none" (default), "gzip" or "deflate", or a member of the official exporter's `Compression`.
     certificate_file: PEM file of CAs to trust in place of the system's.
     client_key_file, client_certificate_file: PEM files for mutual TLS.
+    max_request_bytes: a larger request, before compression, is sent as several smaller ones. 64 MiB by
+        default, 0 for no limit.
+    session: a requests.Session that sends the requests in place of otlpfast's own connection, for example one
+        that adds credentials. `OTEL_PYTHON_EXPORTER_OTLP_HTTP_[TRACES_]CREDENTIAL_PROVIDER` names an entry
+        point of `opentelemetry_otlp_credential_provider` that makes one.
 
     What is not given comes from `OTEL_EXPORTER_OTLP_TRACES_*` and `OTEL_EXPORTER_OTLP_*` (ENDPOINT, HEADERS,
     TIMEOUT in seconds, COMPRESSION, CERTIFICATE, CLIENT_KEY, CLIENT_CERTIFICATE). A wrong argument raises
     ValueError or TypeError; a wrong variable gets one warning and the default.
 
-    One connection is kept and reused; a kept one that turns out to be dead is replaced at once, other
-    failures are not retried. Redirects are errors, `.netrc` is not read, proxy variables are not followed.
+    One connection is kept and reused; a kept one that turns out to be dead is replaced at once. HTTP 429,
+    502, 503, 504 and failed connections are retried within the timeout, after a growing pause or the one
+    that `Retry-After` asks for; one that does not end in time is not waited for. A request that the collector
+    finds too large (413) is sent again in halves, down to single spans.
+    Redirects are errors, `.netrc` is not read. `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` (also
+    in lower case) name HTTP proxies and exceptions from them.
     Thread-safe, re-entrant, usable after fork. Trouble is logged to `otlpfast.export`, each kind at most once
     a minute.
 
@@ -84,7 +103,11 @@ class OTLPSpanExporter(SpanExporter):
         certificate_file: str | os.PathLike[str] | None = None,
         client_key_file: str | os.PathLike[str] | None = None,
         client_certificate_file: str | os.PathLike[str] | None = None,
+        *,
+        max_request_bytes: int | None = None,
+        session: requests.Session | None = None,
     ) -> None:
+        self._limit = _read_limit(max_request_bytes)
         self._settings = resolve(
             endpoint,
             headers,
@@ -95,8 +118,14 @@ class OTLPSpanExporter(SpanExporter):
             client_certificate_file,
         )
         self._endpoint = self._settings.endpoint.url  # other code reads it, as from the official exporter
-        self._transport = Transport(self._settings, f"OTel-OTLP-Exporter-Python/{_version()} (otlpfast)")
+        session = choose_session(
+            session, self._settings, certificate_file, client_key_file, client_certificate_file
+        )
+        self._transport = Transport(
+            self._settings, f"OTel-OTLP-Exporter-Python/{_version()} (otlpfast)", session
+        )
         self._warnings = RateLimitedLog(logger)
+        self._stop = Stop()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -108,18 +137,16 @@ class OTLPSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Encode and send spans. SUCCESS when the collector took them, also if it refused a part of them."""
-        from .._impl import encode_spans
-
         if self._closed:
             self._refuse_after_shutdown()
             return SpanExportResult.FAILURE
         start = monotonic()
         try:
-            body = encode_spans(spans)
+            encoded = SpanList(spans)
         except Exception as error:  # it takes any span; a list of something else is the caller's mistake
             self._warn("encode", f"could not encode {_spans(len(spans))}: {type(error).__name__}")
             return SpanExportResult.FAILURE
-        outcome = self._deliver([body], len(spans), self._settings.timeout - (monotonic() - start))
+        outcome = self._deliver(encoded, self._settings.timeout - (monotonic() - start))
         taken = outcome.failed == 0 and (outcome.exported > 0 or outcome.rejected == 0)
         return SpanExportResult.SUCCESS if taken else SpanExportResult.FAILURE
 
@@ -133,31 +160,89 @@ class OTLPSpanExporter(SpanExporter):
             self._refuse_after_shutdown()
             return ExportOutcome(failed=batch.count)
         own = self._settings.timeout
-        return self._deliver(batch.buffers, batch.count, own if timeout is None else min(own, timeout))
+        return self._deliver(batch, own if timeout is None else min(own, timeout))
 
     def shutdown(self, timeout_millis: float = 30000) -> None:
-        """Close the connection; an export under way in another thread gets `timeout_millis` to end."""
+        """Close the connection; an export under way in another thread gets `timeout_millis` to end.
+
+        One that waits to try again ends at once.
+        """
         self._closed = True
+        self._stop.set()
         self._transport.close(timeout_millis / 1000)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Nothing is kept here: wait for the export under way, if any. False when that takes longer."""
         return self._transport.wait_idle(timeout_millis / 1000)
 
-    def _deliver(self, buffers: Sequence[Part], count: int, timeout: float) -> ExportOutcome:
-        if count == 0:
-            return ExportOutcome()
+    def _deliver(self, batch: Piece, timeout: float) -> ExportOutcome:
+        """Send all of it, in as many requests as the limits of both sides want, in one turn."""
+        deadline = monotonic() + min(timeout, LONGEST_WAIT)
+        exported = rejected = 0
+        pending = [batch] if batch.count else []
         try:
-            answer = self._transport.post(buffers, timeout)
+            if not pending:
+                return ExportOutcome()
+            with self._transport.turn(deadline) as connection:
+                while pending:
+                    piece = pending.pop()
+                    outcome = self._send(connection, piece, deadline, timeout)
+                    if outcome is None:
+                        pending += reversed(piece.split())
+                    else:
+                        exported += outcome.exported
+                        rejected += outcome.rejected
+                    if piece is not batch:
+                        piece.release()
         except Exception as error:  # whatever it is: a fault of tracing never reaches the application
-            kind, reason = explain(error, self._settings, timeout)
-        else:
-            return self._judge(answer, count)
-        self._warn(kind, f"could not deliver {_spans(count)} to {self._shown()}: {reason}{self._port_hint()}")
-        return ExportOutcome(failed=count)
+            self._warn_undelivered(error, batch.count - exported - rejected, timeout, "")
+        finally:
+            for piece in pending:
+                if piece is not batch:
+                    piece.release()
+        return ExportOutcome(exported, rejected, batch.count - exported - rejected)
 
-    def _judge(self, answer: Answer, count: int) -> ExportOutcome:
-        """What the answer means for the spans. Specification: "OTLP/HTTP Response"."""
+    def _send(
+        self, connection: Connection | SessionConnection, piece: Piece, deadline: float, timeout: float
+    ) -> ExportOutcome | None:
+        """Send a piece until it is taken, refused or given up; None where it is to be split and sent anew."""
+        nbytes = sum(map(size, piece.buffers))
+        if 0 < self._limit < nbytes:
+            return self._too_large(piece, nbytes, f"max_request_bytes is {self._limit}")
+        request = self._transport.request(piece.buffers)
+        retry = Retry(deadline, self._stop)
+        while True:
+            try:
+                answer = connection.exchange(request, deadline)
+            except Exception as error:
+                if is_transient(error) and retry.pause():
+                    continue
+                self._warn_undelivered(error, piece.count, timeout, retry.why_not)
+                return ExportOutcome(failed=piece.count)
+            if answer.status == _TOO_LARGE and not answer.flaw:
+                return self._too_large(piece, nbytes, f"{self._shown()} answers {self._status(answer)}")
+            retryable = answer.status in RETRYABLE and answer.flaw != OVERSIZED
+            if not (retryable and retry.pause(read_retry_after(answer.headers.get("retry-after")))):
+                return self._judge(answer, piece.count, retry.why_not)
+
+    def _too_large(self, piece: Piece, nbytes: int, reason: str) -> ExportOutcome | None:
+        if piece.count > 1:
+            return None
+        self._warn("too large", f"a span of {nbytes} bytes is too large and dropped: {reason}")
+        return ExportOutcome(rejected=1)
+
+    def _warn_undelivered(self, error: Exception, count: int, timeout: float, why: str) -> None:
+        kind, reason = explain(error, self._settings, timeout)
+        hint = self._port_hint()
+        if (proxy := self._settings.proxy) is not None:
+            hint += f"; it went to the proxy {proxy.shown}"
+        self._warn(kind, f"could not deliver {_spans(count)} to {self._shown()}: {reason}{hint}{why}")
+
+    def _judge(self, answer: Answer, count: int, why_not: str = "") -> ExportOutcome:
+        """What the answer means for the spans; `why_not` says why it is the last one.
+
+        Specification: "OTLP/HTTP Response".
+        """
         if answer.flaw == OVERSIZED:  # the specification: an error, and not one to retry
             limit = f"{MAX_RESPONSE // 2**20} MiB"
             self._warn(
@@ -165,11 +250,10 @@ class OTLPSpanExporter(SpanExporter):
             )
             return ExportOutcome(rejected=count)
         if not 200 <= answer.status < 300:
-            refused = 400 <= answer.status < 500 and answer.status not in _RETRYABLE_4XX
+            refused = 400 <= answer.status < 500 and answer.status not in _NOT_REFUSED
             verb = "refused" if refused else "did not take"
-            self._warn(
-                f"status {answer.status}", f"{self._shown()} {verb} {_spans(count)}: {self._status(answer)}"
-            )
+            text = f"{self._shown()} {verb} {_spans(count)}: {self._status(answer)}{why_not}"
+            self._warn(f"status {answer.status}", text)
             return ExportOutcome(rejected=count) if refused else ExportOutcome(failed=count)
         if answer.flaw == CUT_SHORT:  # the status stands: they were taken
             self._warn("cut short", f"the answer of {self._shown()} broke off after status {answer.status}")
@@ -221,13 +305,14 @@ def explain(error: Exception, settings: Settings, timeout: float) -> tuple[str, 
     """Kind and reason of a failure, in words that tell a user what to look at."""
     if isinstance(error, TimeoutError):
         return "timeout", f"timed out after {max(timeout, 0):.3g} s {error}".rstrip()
+    if isinstance(error, ProxyRefused):
+        hint = f": {_PROXY_HINT}" if error.status == 407 else ""
+        return "proxy", f"the proxy refused to connect, with HTTP {error.status}{hint}"
     if isinstance(error, ConnectionRefusedError):
         return "refused", "connection refused (is the collector running and listening there?)"
     if isinstance(error, socket.gaierror):
-        return (
-            "lookup",
-            f"the host name {printable(settings.endpoint.host)!r} was not found ({error.strerror})",
-        )
+        host = printable((settings.proxy or settings.endpoint).host)
+        return "lookup", f"the host name {host!r} was not found ({error.strerror})"
     if isinstance(error, ssl.SSLCertVerificationError):
         trust = settings.tls.trust if settings.tls else "nothing"
         return "tls", f"TLS: certificate verify failed ({error.verify_message}); trusted: {trust}"
@@ -253,6 +338,18 @@ def explain(error: Exception, settings: Settings, timeout: float) -> tuple[str, 
         text = os.strerror(error.errno) if error.errno else type(error).__name__
         return f"os-{error.errno}", f"{text[:1].lower()}{text[1:]}"
     return "internal", f"unexpected {type(error).__name__}"
+
+
+def _read_limit(value: int | None) -> int:
+    if value is None:
+        return _DEFAULT_LIMIT
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(
+            f"max_request_bytes must be an int, 0 for no limit; it is of type {type(value).__name__}"
+        )
+    if value < 0:
+        raise ValueError(f"max_request_bytes={value} is not allowed; allowed: bytes, 0 for no limit")
+    return value
 
 
 def _spans(count: int) -> str:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import ssl
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from time import monotonic
+
+from .proxy import ProxyRefused
 
 RETRYABLE = frozenset((429, 502, 503, 504))  # specification "Retryable Response Codes"; no others
 FIRST_PAUSE = 1.0  # seconds; each further one is twice as long
@@ -111,10 +113,13 @@ def read_retry_after(text: str | None) -> float | None:
     if text.isascii() and text.isdecimal():
         return float(text) if len(text) < 10 else _MANY_SECONDS
     try:
-        moment = parsedate_to_datetime(text).timestamp()
+        moment = parsedate_to_datetime(text)
+        if moment.tzinfo is None:  # "-0000"
+            moment = moment.replace(tzinfo=timezone.utc)
+        seconds = moment.timestamp() - time.time()
     except (TypeError, ValueError, IndexError, OverflowError, OSError):
         return None
-    return max(0.0, moment - time.time())
+    return max(0.0, seconds)
 
 
 def is_transient(error: Exception) -> bool:
@@ -123,10 +128,10 @@ def is_transient(error: Exception) -> bool:
     Specification: a client that cannot connect, or whose connection is closed without an answer, should
     retry. A peer that TLS does not trust, or that does not speak HTTP, will be the same in a second.
     """
+    if isinstance(error, ProxyRefused):
+        return error.status in RETRYABLE
     if isinstance(error, ssl.SSLError):
         return isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
-    if isinstance(error, (ConnectionError, TimeoutError)):
-        # The transport's own words, for a fork or a shutdown, have no errno; nor have a peer that hung up
-        # and a deadline that passed, which `Retry.pause` finds out by itself.
-        return not (type(error) is ConnectionAbortedError and error.errno is None)
-    return isinstance(error, (OSError, socket.gaierror))
+    if type(error) is ConnectionAbortedError and error.errno is None:
+        return False  # not by the network: the transport's own words for a fork or a shutdown
+    return isinstance(error, OSError)  # a deadline that passed among them: `Retry.pause` knows
