@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,9 +15,51 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import Tracer as APITracer
 
 from ._impl import Span, Tracer
+from ._log import warn
 from ._processors import Processors
 
 __all__ = ["Span", "Tracer", "TracerProvider"]
+
+_logger = logging.getLogger(__name__)
+
+
+_COUNTS = {
+    "max_attributes": "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    "max_span_attributes": "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "max_event_attributes": "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+    "max_link_attributes": "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+    "max_events": "OTEL_SPAN_EVENT_COUNT_LIMIT",
+    "max_links": "OTEL_SPAN_LINK_COUNT_LIMIT",
+}
+_LENGTHS = {
+    "max_attribute_length": "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "max_span_attribute_length": "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+}
+
+
+def _limits() -> sdk.SpanLimits:
+    """The limits that the variables say; a variable that is no number is one warning, and not there.
+
+    The SDK raises. Specification: sdk-environment-variables.md, "the implementation SHOULD generate a warning
+    and gracefully ignore the setting".
+    """
+    instead: dict[str, int] = {}
+    for name, variable in {**_COUNTS, **_LENGTHS}.items():
+        value = os.environ.get(variable, "").strip()
+        if value and not value.isdecimal():
+            instead[name] = _default(name)
+            shown = "no limit" if instead[name] == sdk.SpanLimits.UNSET else instead[name]
+            warn(_logger, "%s=%r is ignored, %s is used: a whole number is allowed", variable, value, shown)
+    return sdk.SpanLimits(**instead)
+
+
+def _default(name: str) -> int:
+    """What holds where a limit's variable is not there: that for all attributes, or the specification's."""
+    general = _COUNTS["max_attributes"] if name in _COUNTS else _LENGTHS["max_attribute_length"]
+    value = os.environ.get(general, "").strip()
+    if "attribute" in name and value.isdecimal():
+        return int(value)
+    return 128 if name in _COUNTS else sdk.SpanLimits.UNSET
 
 
 class TracerProvider(sdk.TracerProvider):
@@ -55,7 +99,7 @@ class TracerProvider(sdk.TracerProvider):
             shutdown_on_exit,
             active_span_processor or Processors(),
             id_generator,
-            span_limits,
+            span_limits or _limits(),
             meter_provider=meter_provider,
             _tracer_configurator=_tracer_configurator,
         )
