@@ -109,7 +109,7 @@ class TestManagers:
             with tracer.start_as_current_span("work") as span:
                 yield span
 
-        running = work()
+        running: Any = work()
         span = next(running)
         running.close()
         assert not span.is_recording()
@@ -310,7 +310,8 @@ class TestExporters:
 
     @pytest.mark.parametrize("holder", [sdk.SynchronousMultiSpanProcessor, sdk.ConcurrentMultiSpanProcessor])
     def test_anothers_holder_of_processors_is_used(self, holder: Any) -> None:
-        keep, exporter, active = Keep(), Encoded(), holder()
+        keep, exporter = Keep(), Encoded()
+        active: Any = holder()
         provider = made(otlpfast.SimpleSpanProcessor(exporter), keep, active_span_processor=active)
         assert provider._active_span_processor is active
         provider.get_tracer("t").start_span("span").end()

@@ -140,7 +140,12 @@ class Duck:
     def __getattr__(self, name: str) -> Callable[..., bool]:
         if name not in ("on_start", "_on_ending", "on_end", "shutdown", "force_flush"):
             raise AttributeError(name)
-        return lambda *args, **options: self._run.note(f"duck.{name} {len(args)} {list(options)}") or True
+
+        def noting(*args: Any, **options: Any) -> bool:
+            self._run.note(f"duck.{name} {len(args)} {list(options)}")
+            return True
+
+        return noting
 
 
 def cast(run: Run) -> dict[str, Any]:

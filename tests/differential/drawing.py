@@ -273,12 +273,13 @@ def programs(
     if draw(st.booleans()):
         options["span_limits"] = draw(sources.limits)
     options.update(draw(st.sampled_from([{}, {}, {"_tracer_configurator": "configure('other')"}])))
-    others, own = [], "batch"
+    others: list[str] = []
+    own: str | None = "batch"
     if foreign:
         others = draw(sources.watchers if active == _CONCURRENT else st.lists(sources.processors, max_size=3))
         # Under another's holder of processors it can't know when a span changes no more, and encodes late.
         own = draw(st.sampled_from(["simple", None] if active and inside else ["batch", "simple", None]))
-    body = [*(Line(f"add({other})") for other in others), Line(draw(sources.tracers), "t0")]
+    body: list[Op] = [*(Line(f"add({other})") for other in others), Line(draw(sources.tracers), "t0")]
     if draw(st.sampled_from([True, True, True, False])):
         body.append(draws.begin())
     body += draws.ops(draw(st.sampled_from(sizes)))

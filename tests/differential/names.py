@@ -209,7 +209,7 @@ def handling(error: BaseException) -> BaseException:
     """The exception as it comes out of the handling of another."""
     try:
         try:
-            {}["missing"]
+            dict[str, int]()["missing"]
         except KeyError:
             raise error  # noqa: B904 (that is what it is for)
     except BaseException as caught:

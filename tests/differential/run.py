@@ -58,16 +58,15 @@ class Run(Shown):
         try:
             handlers, root.handlers = root.handlers, [_LogNotes(self)]
             invalid = dict(vars(INVALID_SPAN))
-            with mock.patch.dict(os.environ, variables), warnings.catch_warnings(record=True) as told:
+            with mock.patch.dict(os.environ, variables), warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
                 contextvars.Context().run(self._run)
         finally:
             root.handlers = handlers
             vars(INVALID_SPAN).clear()  # a program may have written to it
             vars(INVALID_SPAN).update(invalid)
-        return self.notes + sorted(
-            {f"warned {warning.category.__name__}: {warning.message}" for warning in told}
-        )
+        self.notes += sorted({f"warned {told.category.__name__}: {told.message}" for told in warned})
+        return self.notes
 
     def _run(self) -> None:
         reader = InMemoryMetricReader()
@@ -95,23 +94,19 @@ class Run(Shown):
     def add(self, processor: Any) -> None:
         """Registers a processor. otlpfast's own see what others change, whenever they came."""
         self.provider.add_span_processor(processor)
-        chain, is_given = (
-            self.provider._active_span_processor,
-            "active_span_processor" in self.program.options,
-        )
-        if not self.fast and not (is_given and self.program.own == "simple"):  # that one can't wait
-            chain._span_processors = tuple(
-                sorted(chain._span_processors, key=lambda p: isinstance(p, _Encode))
-            )
+        is_given = "active_span_processor" in self.program.options
+        if self.fast or (is_given and self.program.own == "simple"):  # that one can't wait
+            return
+        chain = self.provider._active_span_processor
+        own_last = sorted(chain._span_processors, key=lambda known: isinstance(known, _Encode))
+        chain._span_processors = tuple(own_last)
 
     def _finish(self) -> None:
         for name, value in sorted(self.names.items()):
             if isinstance(value, types.GeneratorType):
                 Line(f"{name}.close()")(self)
-            elif (
-                name.startswith("m") and name[1:].isdigit()
-            ):  # a manager that may have been entered and not left
-                del value
+            elif name.startswith("m") and name[1:].isdigit():
+                del value  # a manager that may have been entered and not left
                 with self.noting(f"dropping {name}"):
                     del self.names[name]
         for span in list(self.spans):
@@ -152,7 +147,7 @@ class Run(Shown):
 
     def encode(self, span: sdk.ReadableSpan) -> None:
         """Keeps a span's message as the official encoder has it, or the plain one where that can't."""
-        with mock.patch.object(logging, "raiseExceptions", False), _Refused() as refused:
+        with _Refused() as refused:
             try:
                 request = official([span])
             except Exception:
@@ -204,22 +199,18 @@ class _Refused(logging.Filter):
     """Counts what the official encoder logs, and keeps it from being noted."""
 
     count = 0
-    _loggers = tuple(
-        logging.getLogger(f"opentelemetry.exporter.otlp.proto.common.{name}") for name in ("_internal",)
-    )
+    _logger = logging.getLogger("opentelemetry.exporter.otlp.proto.common._internal")
 
     def filter(self, record: logging.LogRecord) -> bool:
         self.count += 1
         return False
 
     def __enter__(self) -> _Refused:
-        for logger in self._loggers:
-            logger.addFilter(self)
+        self._logger.addFilter(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for logger in self._loggers:
-            logger.removeFilter(self)
+        self._logger.removeFilter(self)
 
 
 class _LogNotes(logging.Handler):
@@ -230,9 +221,8 @@ class _LogNotes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if not record.name.startswith("otlpfast") or record.name == _LOG_OF_THE_PROVIDER:
             error = record.exc_info[1] if record.exc_info else None
-            self._run.note(
-                f"logged {record.name} {record.levelname} {record.getMessage()!r} {type(error).__name__}"
-            )
+            told = f"{record.name} {record.levelname} {record.getMessage()!r}"
+            self._run.note(f"logged {told} {type(error).__name__}")
 
 
 def _points(reader: InMemoryMetricReader) -> Iterator[str]:
@@ -240,8 +230,9 @@ def _points(reader: InMemoryMetricReader) -> Iterator[str]:
     for resource in data.resource_metrics if data else ():
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
-                for point in metric.data.data_points:
-                    yield f"{metric.name} {sorted((point.attributes or {}).items())} {point.value}"  # type: ignore[union-attr]
+                points: Any = metric.data.data_points
+                for point in points:
+                    yield f"{metric.name} {sorted(point.attributes.items())} {point.value}"
 
 
 @functools.lru_cache(10_000)
