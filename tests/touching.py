@@ -6,6 +6,7 @@ import copy
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
@@ -50,7 +51,9 @@ class Touch:
             return
         self.depth += 1
         try:
-            self._touch(get_current_span())
+            # Not in the context that is current: a finaliser may run in the middle of a ContextVar.set(), and
+            # CPython's own memory is not safe where that sets the variable in the same context.
+            copy_context().run(lambda: self._touch(get_current_span()))
         finally:
             self.depth -= 1
 
