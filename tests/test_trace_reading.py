@@ -148,9 +148,8 @@ def talked(ends: bool) -> dict[str, int]:
 
     does = operations(line.tracer, values)
     does["further"] = further
-    for _ in range(SCALE):
-        turn(line.tracer, does)
-    return line.check(100 * SCALE)
+    turn(line.tracer, does)
+    return line.check(100)
 
 
 @ENDS

@@ -16,11 +16,12 @@ from opentelemetry.trace import Tracer, get_current_span, set_span_in_context
 
 from otlpfast import IMPLEMENTATION
 
-from .pipeline import Encoded, account, in_threads
+from .pipeline import SANITIZED, Encoded, account, in_threads
 from .traced import current, native, roomy
 
 THREADS = 8
-TURNS = 20_000 if IMPLEMENTATION == "c" else 2500  # of 5 spans each, in each thread
+FAST = IMPLEMENTATION == "c" and not SANITIZED
+TURNS = 20_000 if FAST else 2500  # of 5 spans each, in each thread
 
 
 @pytest.fixture(name="exporter")
@@ -88,7 +89,8 @@ def test_threads_that_fill_one_span_lose_nothing(exporter: Encoded) -> None:
             span.set_attribute(f"{number}.{turn}", turn)
             span.set_attribute("common", number)
             span.add_event(f"{number}.{turn}", {"turn": turn})
-            assert len(dict(span.attributes)) > 0  # type: ignore[attr-defined]
+            if turn % 100 == 0:
+                assert len(dict(span.attributes)) > turn  # type: ignore[attr-defined]
 
     in_threads(THREADS, work)
     span.end()
