@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable
 from operator import index
 
@@ -10,9 +11,11 @@ from .._checks import counter_names, stripe_count, whole_number
 
 
 class PaddedCounters:
-    """Named 64-bit counters; ``_core``'s layout, with a lock in place of atomic adds.
+    """Named 64-bit counters; ``_core``'s layout, without atomic adds.
 
-    See ``_core.PaddedCounters``.
+    See ``_core.PaddedCounters``. Nobody waits for a lock here: a signal handler that waits for another thread
+    may have interrupted the one that holds it. What is to be added goes into a deque, and from there into its
+    cell by whoever finds that nobody else is at it.
     """
 
     def __init__(self, names: Iterable[str], stripes: int = 8, padded: bool = True) -> None:
@@ -20,8 +23,8 @@ class PaddedCounters:
         self._index = {name: i for i, name in enumerate(self.names)}
         self.stripes = stripe_count(stripes)
         self._words = 8 if padded else 1
-        # Re-entrant, because a signal handler may count while its thread is counting.
-        self._lock = threading.RLock()
+        self._adding = threading.Lock()  # never waited for
+        self._to_add: deque[tuple[int, int]] = deque()
         self._memory = bytearray(stripes * len(self.names) * self._words * 8)
         self._cells = memoryview(self._memory).cast("q")
 
@@ -36,12 +39,25 @@ class PaddedCounters:
         n = index(n)
         if not -(2**63) <= n < 2**63:
             raise OverflowError(f"{n} takes more than 64 bits")
-        with self._lock:
-            self._cells[cell] += n  # without a call in it, which a signal handler could come between
+        self._to_add.append((cell, n))
+        self._settle()
+
+    def _settle(self) -> None:
+        while self._to_add and self._adding.acquire(blocking=False):
+            try:
+                while self._to_add:
+                    cell, n = self._to_add.popleft()
+                    self._cells[cell] += n
+            finally:
+                self._adding.release()
 
     def get(self, name: str) -> int:
         """The counter's total over all stripes; KeyError where there is none of that name."""
-        return sum(self._cells[self._cell(stripe, name)] for stripe in range(self.stripes))
+        self._settle()
+        cells = [self._cell(stripe, name) for stripe in range(self.stripes)]
+        return sum(self._cells[cell] for cell in cells) + sum(
+            n for cell, n in tuple(self._to_add) if cell in cells
+        )
 
     def snapshot(self) -> dict[str, int]:
         """All totals as a dict, in the order of the names."""
@@ -49,8 +65,8 @@ class PaddedCounters:
 
     def reset(self) -> None:
         """Sets every counter to zero."""
-        with self._lock:
-            self._cells[:] = memoryview(bytes(len(self._memory))).cast("q")
+        self._to_add.clear()
+        self._cells[:] = memoryview(bytes(len(self._memory))).cast("q")
 
     def spin(self, name: str, times: int, stripe: int = 0) -> None:
         """Adds 1 to one stripe's counter ``times`` times.
@@ -59,8 +75,8 @@ class PaddedCounters:
         """
         cell = self._cell(whole_number("stripe", stripe, 0, self.stripes - 1), name)
         for _ in range(index(times)):
-            with self._lock:
-                self._cells[cell] += 1
+            self._to_add.append((cell, 1))
+            self._settle()
 
     def view(self) -> memoryview:
         """All of it without a copy, read-only, int64: ``(stripes, len(names), words)``.
@@ -68,3 +84,31 @@ class PaddedCounters:
         The count is in word 0.
         """
         return memoryview(self._memory).cast("q", (self.stripes, len(self.names), self._words)).toreadonly()
+
+
+class Tally:
+    """A number that any thread, signal handler or finaliser may add to, by the same means."""
+
+    def __init__(self) -> None:
+        self._adding = threading.Lock()
+        self._to_add: deque[int] = deque()
+        self._total = 0
+
+    def add(self, n: int) -> None:
+        """Adds ``n``."""
+        self._to_add.append(n)
+        self._settle()
+
+    def _settle(self) -> None:
+        while self._to_add and self._adding.acquire(blocking=False):
+            try:
+                while self._to_add:
+                    self._total += self._to_add.popleft()
+            finally:
+                self._adding.release()
+
+    @property
+    def value(self) -> int:
+        """The sum of all that was added."""
+        self._settle()
+        return self._total + sum(tuple(self._to_add))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -13,7 +12,7 @@ from .._plain import plain_span
 from .._request import Group, request_parts
 from .._scopes import ScopeEntry, ScopeTable
 from .buffers import BufferPool, SpanBuffer
-from .counters import PaddedCounters
+from .counters import PaddedCounters, Tally
 from .encode import encode_resource, encode_scope, encode_span
 
 READY, DROPPED, FORKED = 1, 2, 4
@@ -66,7 +65,7 @@ class _Sized(Protocol):
 class SpanQueue:
     """Spans that wait for export: encoded, counted, and grouped when they are taken. See ``_core.SpanQueue``.
 
-    A waiting span is an entry of a deque, whose append and popleft need no lock; the lock guards sums alone.
+    A waiting span is an entry of a deque, whose append and popleft need no lock; nor do the sums.
     """
 
     def __init__(self, max_spans: int, max_bytes: int, batch_size: int) -> None:
@@ -78,12 +77,21 @@ class SpanQueue:
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.RLock()
         # The sums first: the spans of the old queue may end others in their finalisers.
-        self.nbytes = 0
-        self.in_flight = 0
+        self._nbytes = Tally()
+        self._in_flight = Tally()
         self._encoded: deque[tuple[ScopeEntry, bytes]] = deque()
         self._kept: deque[tuple[Any, int]] = deque()
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes wait or are under way."""
+        return self._nbytes.value
+
+    @property
+    def in_flight(self) -> int:
+        """How many spans are under way."""
+        return self._in_flight.value
 
     @property
     def waiting(self) -> int:
@@ -132,8 +140,7 @@ class SpanQueue:
             entry = _scope_table.entry(readable.resource, readable.instrumentation_scope)
             self._encoded.append((entry, data))
             waiting = self._encoded
-        with self._lock:
-            self.nbytes += len(data)
+        self._nbytes.add(len(data))
         return READY if len(waiting) >= self.batch_size else 0
 
     def take(self, partial: bool = True) -> tuple[BatchBuilder | list[Any], int, int] | None:
@@ -154,15 +161,13 @@ class SpanQueue:
             count, nbytes = len(taken), sum(size for _, size in kept)
         else:
             return None
-        with self._lock:
-            self.in_flight += count
+        self._in_flight.add(count)
         return taken, count, nbytes
 
     def done(self, spans: int, nbytes: int) -> None:
         """What was taken has been accounted for; its bytes no longer count."""
-        with self._lock:
-            self.in_flight -= spans
-            self.nbytes -= nbytes
+        self._in_flight.add(-spans)
+        self._nbytes.add(-nbytes)
 
     def close(self) -> None:
         """From now on every span is dropped as ``shutdown``."""
