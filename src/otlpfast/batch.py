@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ._checks import whole_number
+from ._parse import halve
 from ._request import Group, request_parts
 
 
@@ -37,6 +40,16 @@ class SpanBatch:
         self._groups = groups
         self._buffers: tuple[bytes | memoryview, ...] | None = None
         self.count = sum(count for _, _, count in groups)
+
+    @staticmethod
+    def from_request(data: bytes, count: int) -> SpanBatch:
+        """A batch of a request that was serialised before and holds ``count`` spans.
+
+        It is not read before it has to be split: ``split()`` raises ValueError where it is no such request.
+        """
+        if not isinstance(data, bytes):
+            raise TypeError(f"data is of type {type(data).__name__}: bytes are allowed")
+        return _SerialisedBatch(data, whole_number("count", count, 0, sys.maxsize))
 
     @property
     def buffers(self) -> tuple[bytes | memoryview, ...]:
@@ -86,6 +99,23 @@ class SpanBatch:
 
     def __repr__(self) -> str:
         return f"<SpanBatch of {self.count} spans>"
+
+
+class _SerialisedBatch(SpanBatch):
+    """A request in one piece."""
+
+    __slots__ = ()
+
+    def __init__(self, request: bytes, count: int) -> None:
+        super().__init__([])
+        self._buffers = (request,) if request else ()
+        self.count = count
+
+    def split(self) -> tuple[SpanBatch, SpanBatch]:
+        """Two batches with half of the spans each, copied; ValueError also for what is no request."""
+        first, second = halve(bytes(self), self.count)
+        middle = self.count // 2
+        return _SerialisedBatch(first, middle), _SerialisedBatch(second, self.count - middle)
 
 
 def _ends(view: memoryview) -> Iterator[int]:
