@@ -327,6 +327,19 @@ def test_an_orphan_without_a_lock_file_is_adopted(spooling: Spooling, directory:
     assert drain(heir) == [b"here"]
 
 
+def test_a_folder_that_was_not_finished_is_cleared_away_when_it_is_old(
+    spooling: Spooling, directory: Path
+) -> None:
+    heir = spooling()
+    young, old = directory / ".1-0123456789abcdef", directory / ".2-0123456789abcdef"
+    for path in (young, old):
+        path.mkdir()
+        (path / "lock").touch()
+    os.utime(old, (1e9, 1e9))
+    assert heir.adopt() == 0
+    assert folders(directory) == [young]
+
+
 def test_what_is_no_folder_of_a_spool_is_left_alone(spooling: Spooling, directory: Path) -> None:
     spool = spooling()
     fill(spool, b"here")

@@ -14,6 +14,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from time import time
 
 from .segments import OPEN, Segment, Tally
 
@@ -23,11 +24,12 @@ except ModuleNotFoundError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK = "lock"
-_NAME = re.compile(r"[0-9]{1,20}-[0-9a-f]{16}", re.ASCII)
+_NAME = re.compile(r"\.?[0-9]{1,20}-[0-9a-f]{16}", re.ASCII)
 _SEGMENT = re.compile(r"([0-9]{8,18})\.segment", re.ASCII)
 SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Failures that say nothing about a file."""
-_TRIES = 3  # at a new folder: another process may take one for an orphan before it has its lock
+_UNFINISHED = "."  # starts the name of a folder that its maker has not locked yet
+_UNFINISHED_FOR = 3600.0  # seconds after which nobody goes on making it
 _NEEDED = ("pwritev", "pwrite", "pread", "fstatvfs", "O_NOFOLLOW", "O_DIRECTORY")
 
 
@@ -85,6 +87,22 @@ def folder_names(directory: int) -> Iterator[str]:
                 yield entry.name
 
 
+def _clear_unfinished(directory: int, name: str) -> None:
+    """Deletes a folder whose maker was killed before it had locked it."""
+    with suppress(OSError):
+        made = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISDIR(made.st_mode) and time() - made.st_mtime > _UNFINISHED_FOR:
+            _delete(directory, name)
+
+
+def _delete(directory: int, name: str) -> None:
+    """Deletes a folder in which nothing but a lock is."""
+    with suppress(OSError):
+        os.unlink(f"{name}/{LOCK}", dir_fd=directory)
+    with suppress(OSError):
+        os.rmdir(name, dir_fd=directory)
+
+
 def segment_numbers(fd: int) -> list[int]:
     """Of the segments in a folder, oldest first."""
     found = (_SEGMENT.fullmatch(name) for name in os.listdir(fd))
@@ -128,21 +146,17 @@ class Folder:
     @classmethod
     def make(cls, directory: int) -> Folder:
         """A new one, empty and locked; OSError where there can be none."""
-        failure: OSError | None = None
-        for _ in range(_TRIES):
-            name = f"{os.getpid()}-{secrets.token_hex(8)}"
-            os.mkdir(name, 0o700, dir_fd=directory)
-            try:
-                return cls._take(directory, name, os.O_EXCL, adopted=False)
-            except OSError as error:
-                failure = error
-                with suppress(OSError):
-                    if not isinstance(error, BlockingIOError):  # then it is for its holder to clear away
-                        os.unlink(f"{name}/{LOCK}", dir_fd=directory)
-                with suppress(OSError):
-                    os.rmdir(name, dir_fd=directory)
-        assert failure is not None
-        raise failure
+        name = f"{os.getpid()}-{secrets.token_hex(8)}"
+        unlocked = _UNFINISHED + name  # nobody takes it for an orphan
+        os.mkdir(unlocked, 0o700, dir_fd=directory)
+        try:
+            folder = cls._take(directory, unlocked, adopted=False)
+            os.rename(unlocked, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except OSError:
+            _delete(directory, unlocked)
+            raise
+        folder.name = name
+        return folder
 
     @classmethod
     def adopt(cls, directory: int, name: str, tally: Tally) -> Folder | None:
@@ -150,8 +164,11 @@ class Folder:
 
         One in which nothing waits is deleted.
         """
+        if name.startswith(_UNFINISHED):
+            _clear_unfinished(directory, name)
+            return None
         try:
-            folder = cls._take(directory, name, 0, adopted=True)
+            folder = cls._take(directory, name, adopted=True)
         except OSError:
             return None
         for number in folder._numbers():
@@ -174,14 +191,14 @@ class Folder:
         return None
 
     @classmethod
-    def _take(cls, directory: int, name: str, flags: int, adopted: bool) -> Folder:
+    def _take(cls, directory: int, name: str, adopted: bool) -> Folder:
         """Locks a folder; OSError where that is not possible."""
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | OPEN, dir_fd=directory)
         lock = -1
         try:
             if _unsafe(fd):
                 raise PermissionError
-            lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | flags | OPEN, 0o600, dir_fd=fd)
+            lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | OPEN, 0o600, dir_fd=fd)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Between the two calls someone else may have had it, and deleted it and the folder.
             if not os.path.samestat(os.fstat(lock), os.stat(LOCK, dir_fd=fd, follow_symlinks=False)):
@@ -201,9 +218,9 @@ class Folder:
 
     def add_segment(self, tally: Tally) -> Segment:
         """A new one, the last; OSError where there can be none."""
-        segment = Segment(self, self._last + 1, tally)
+        self._last += 1  # first of all: an exception of a signal handler may leave a file behind
+        segment = Segment(self, self._last, tally)
         segment.create()
-        self._last += 1
         self.has_new_names = True
         self.segments.append(segment)
         return segment
@@ -215,10 +232,7 @@ class Folder:
 
     def remove(self, directory: int) -> None:
         """Deletes an empty folder. What was not put there by a spool stays, and the folder with it."""
-        with suppress(OSError):
-            os.unlink(LOCK, dir_fd=self.fd)
-        with suppress(OSError):
-            os.rmdir(self.name, dir_fd=directory)
+        _delete(directory, self.name)
         self.close()
 
     def give_up(self) -> None:
