@@ -72,8 +72,9 @@ class Delivery:
             detach(token)
             self.counters.add("exported", outcome.exported)
             self.counters.add("rejected", outcome.rejected)
+            self.counters.add("too_large", outcome.too_large)
             self.counters.add("encode_error", unencodable)
-            self.counters.add("export_failed", count - outcome.exported - outcome.rejected - unencodable)
+            self.counters.add("export_failed", count - _settled(outcome) - unencodable)
 
     def _send(self, builder: BatchBuilder, timeout: float | None) -> ExportOutcome:
         batch = SpanBatch(builder.finish())
@@ -105,11 +106,15 @@ class Delivery:
 def _is_sound(outcome: ExportOutcome, count: int) -> bool:
     if not isinstance(outcome, ExportOutcome):
         return False
-    if not isinstance(outcome.exported, int) or not isinstance(outcome.rejected, int):
+    numbers = (outcome.exported, outcome.rejected, outcome.too_large)
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
         return False
-    if min(outcome.exported, outcome.rejected) < 0:
-        return False
-    return outcome.exported + outcome.rejected <= count
+    return _settled(outcome) <= count
+
+
+def _settled(outcome: ExportOutcome) -> int:
+    """Spans for which there is nothing left to try."""
+    return outcome.exported + outcome.rejected + outcome.too_large
 
 
 def _encode(spans: Sequence[ReadableSpan]) -> BatchBuilder:

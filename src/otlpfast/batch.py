@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ._request import Group, request_parts
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOutcome:
-    """What became of the spans of one batch; the three sum to ``batch.count``.
+    """What became of the spans of one batch; the four numbers sum to ``batch.count``.
+
+    Outcomes are equal when their numbers are.
 
     Attributes:
         exported: spans the collector took.
         rejected: spans the collector refused for good: a partial success, or an answer that says not to try
             again.
         failed: spans that were not delivered: no connection, a time-out, an error of the server.
+        too_large: spans that are larger, each by itself, than the limits allow, and were dropped.
+        remains: where a part of the batch was delivered and a part was not, the latter: pieces on the batch's
+            memory, in its order, that hold exactly the ``failed`` spans, valid until ``batch.release()``.
+            Empty where nothing or the whole batch failed.
     """
 
     exported: int = 0
     rejected: int = 0
     failed: int = 0
+    too_large: int = 0
+    remains: tuple[SpanBatch, ...] = field(default=(), compare=False)
 
 
 class SpanBatch:
