@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor as _SDKBatchSpanPr
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor as _SDKSimpleSpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from . import _life, _signals
 from ._account import ACCOUNT, Stats, stats
 from ._arguments import LONGEST_WAIT, check_exporter, check_meter_provider, seconds, sizes, whole
 from ._chain import Chain
@@ -101,6 +102,8 @@ class BatchSpanProcessor(SpanProcessor):
         )
         self._log = RateLimitedLog(_logger)
         self._worker = self._new_worker()
+        _life.watch(self)
+        _signals.follow_variable()
         publish(self, "batching_span_processor", queue_size, meter_provider)
 
     def _new_worker(self) -> Worker:
