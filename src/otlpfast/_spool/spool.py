@@ -72,6 +72,11 @@ class Spool:
     def __repr__(self) -> str:
         return f"<Spool {self._directory!r}: {self.records} records, {self.spans} spans>"
 
+    @property
+    def directory(self) -> str:
+        """Where it is, as an absolute path."""
+        return self._directory
+
     # --- what there is
 
     @property
