@@ -16,7 +16,7 @@ SANITIZED := build/sanitize/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench gate lint format wheel sanitize clean
+.PHONY: help demo test bench plot scenarios latency gate lint format wheel sanitize clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,9 +28,19 @@ test: $(BUILT) $(VENV)/.group-test ## the test suite, on the compiled and on the
 	$(call suite,c)
 	$(call suite,py)
 
-bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; figures and ratios in build/bench.json
+bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; build/bench.json, HISTORY=1 keeps the run
 	@mkdir -p build
 	@$(BIN)/python -m pytest bench --benchmark-json=build/bench.json $(ARGS)
+	@$(if $(HISTORY),$(BIN)/python -m bench.history build/bench.json)
+
+plot: $(BUILT) ## the history of the benchmarks as a chart in build/history.svg
+	@$(BIN)/python -m bench.plot $(ARGS)
+
+scenarios: $(BUILT) $(VENV)/.group-bench ## the specification's scenarios, with rivals; writes docs/benchmarks.md
+	@$(BIN)/python -m bench.scenarios $(ARGS)
+
+latency: $(BUILT) $(VENV)/.group-bench ## how long spans take, how late other threads get; writes docs/benchmarks.md
+	@$(BIN)/python -m bench.latency $(ARGS)
 
 gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
 	@$(BIN)/python -m bench.gate $(ARGS)
