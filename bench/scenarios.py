@@ -3,6 +3,7 @@
     python -m bench.scenarios                a few minutes: 3 repeats of 3 s
     python -m bench.scenarios --full         as the specification asks: 10 repeats of 15 s, some hours
     python -m bench.scenarios --no-rivals    the SDK and otlpfast only, nothing is installed
+    python -m bench.scenarios --only SDK --only otlpfast
 
 Each measurement is a process of its own (bench/worker.py); the pipelines take turns, and a sink in another
 process counts what arrives. The rivals get an environment that is thrown away, with the same SDK. The tables
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import venv
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,15 @@ def _installed(python: str, name: str) -> str:
 class Scenarios:
     """Runs all pipelines under all loads, by turns."""
 
-    def __init__(self, seconds: float, repeats: int, rivals: Rivals | None, console: Console) -> None:
+    def __init__(
+        self,
+        pipelines: Sequence[Pipeline],
+        seconds: float,
+        repeats: int,
+        rivals: Rivals | None,
+        console: Console,
+    ) -> None:
+        self._pipelines = pipelines
         self._seconds = seconds
         self._repeats = repeats
         self._rivals = rivals
@@ -148,7 +157,7 @@ class Scenarios:
         known = self._rivals.versions if self._rivals else {}
         for _ in range(self._repeats):
             for load in ("encode", "cost", "steady", "busy", "flat_out"):
-                for pipeline in PIPELINES:
+                for pipeline in self._pipelines:
                     if load in pipeline.loads and (not pipeline.package or pipeline.package in known):
                         yield pipeline, load
 
@@ -193,19 +202,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=_positive, help="of each measurement (default 3)")
     parser.add_argument("--repeats", type=int, help="of each measurement (default 3)")
     parser.add_argument("--full", action="store_true", help="15 s and 10 repeats, if not said otherwise")
+    titles = [pipeline.title for pipeline in PIPELINES]
+    parser.add_argument("--only", action="append", choices=titles, metavar="TITLE", help=", ".join(titles))
     parser.add_argument("--no-rivals", action="store_true", help="install nothing")
     parser.add_argument("--out", type=Path, default=page.PAGE, help="the page to write the tables into")
     parser.add_argument("--json", type=Path, default=Path("build/scenarios.json"), help="all figures")
     arguments = parser.parse_args()
     seconds = arguments.seconds or (15.0 if arguments.full else 3.0)
     repeats = arguments.repeats or (10 if arguments.full else 3)
+    only = arguments.only or titles
+    pipelines = [pipeline for pipeline in PIPELINES if pipeline.title in only]
     console, before = Console(), busy()
     with ExitStack() as opened:
         rivals = None
-        if not arguments.no_rivals:
+        if not arguments.no_rivals and any(pipeline.package for pipeline in pipelines):
             folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="otlpfast-rivals-"))
             rivals = Rivals.install(Path(folder), console)
-        scenarios = Scenarios(seconds, repeats, rivals, console)
+        scenarios = Scenarios(pipelines, seconds, repeats, rivals, console)
         scenarios.run()
     console.clear()
     versions = rivals.versions if rivals else {}
