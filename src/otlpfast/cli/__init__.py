@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("demo", "load")
+COMMANDS = ("demo", "load", "bench")
 
 _EPILOG = """\
 first minute:
