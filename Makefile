@@ -16,7 +16,7 @@ SANITIZED := build/sanitize/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench plot scenarios latency gate lint format wheel sanitize clean
+.PHONY: help demo test bench plot scenarios latency service gate lint format wheel sanitize clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ scenarios: $(BUILT) $(VENV)/.group-bench ## the specification's scenarios, with 
 
 latency: $(BUILT) $(VENV)/.group-bench ## how long spans take, how late other threads get; writes docs/benchmarks.md
 	@$(BIN)/python -m bench.latency $(ARGS)
+
+service: $(BUILT) $(VENV)/.group-test ## FastAPI and Flask under wrk, traced or not; writes docs/benchmarks.md
+	@$(BIN)/python -m bench.service $(ARGS)
 
 gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
 	@$(BIN)/python -m bench.gate $(ARGS)
