@@ -19,6 +19,11 @@ OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK if os.name == "posix" else 0
 """Flags of every open(): no symbolic link, nothing for programs that are started, no wait for a pipe."""
 
 
+def segment_name(number: int) -> str:
+    """Of the file with that number."""
+    return f"{number:08d}.segment"
+
+
 class Tally:
     """What all segments of a spool sum up to: records, spans and bytes that wait, bytes on the disk."""
 
@@ -88,7 +93,7 @@ class Segment:
     @property
     def name(self) -> str:
         """Of the file."""
-        return f"{self.number:08d}.segment"
+        return segment_name(self.number)
 
     # --- writing
 
