@@ -17,17 +17,12 @@ from otlpfast.cli import main
 from .collector import Collector, Reply
 from .exporting import collector_fixture, free_port  # noqa: F401
 from .pipeline import SANITIZED, names
-from .spooling import Spooling, crash, fill, folders, posix, segments, spooling_fixture  # noqa: F401
+from .spooling import Spooling, crash, directory_fixture, fill, folders, posix, segments, spooling_fixture  # noqa: F401
 from .test_parse import request_of
 
 pytestmark = posix
 
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(name="directory")
-def directory_fixture(tmp_path: Path) -> Path:
-    return tmp_path / "spool"
 
 
 def leave(spooling: Spooling, *counts: int, **settings: Any) -> None:

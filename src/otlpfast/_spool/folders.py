@@ -141,7 +141,7 @@ class Folder:
         fd: a descriptor of it; -1 once it was closed.
         adopted: another spool made it.
         has_new_names: files were made in it since this was last unset.
-        segments: oldest first. All but an own last one have records that wait.
+        segments: oldest first.
     """
 
     def __init__(self, name: str, fd: int, lock: int, adopted: bool) -> None:
@@ -234,6 +234,10 @@ class Folder:
         self.has_new_names = True
         self.segments.append(segment)
         return segment
+
+    def first_segment(self) -> Segment | None:
+        """The oldest in which something waits."""
+        return next((segment for segment in self.segments if segment.records), None)
 
     def free_bytes(self) -> int:
         """What an ordinary user may still write to this disk; OSError if the system does not say."""

@@ -137,11 +137,12 @@ class Segment:
             raise
         self._grow(records.HEADER + length)
         self._is_torn = False
-        if self._entries is not None:
-            self._entries.append(entry)
         if not self.records:
             self.first = created
+        # In this order: where a handler's exception comes between, a count too high is noticed by the reader.
         self._count(1, count, length)
+        if self._entries is not None:
+            self._entries.append(entry)
 
     def _mend(self) -> None:
         os.ftruncate(self._fd, self.size)
@@ -209,6 +210,10 @@ class Segment:
         with suppress(OSError):  # then a later process sends it once more
             records.mark_done(self._fd, entry)
         return True
+
+    def is_empty(self) -> bool:
+        """Whether nothing waits in a segment that is being read."""
+        return not self._entries
 
     def descriptor(self) -> int:
         """One more descriptor of the file, for whoever wants to keep it; OSError if there can be none."""
