@@ -22,8 +22,7 @@ from otlpfast.batch import ExportOutcome, SpanBatch
 from .collector import PATIENCE, Collector
 from .exporting import SECRET, Certificates, batch, certificates_fixture, free_port, warnings  # noqa: F401
 from .pipeline import account, until
-from .spans import official
-from .test_rotel import every_field
+from .spans import every_field, official
 
 BINARY = Path(__file__).parent.parent / "build" / "collector" / "otelcol"
 if not BINARY.exists():
