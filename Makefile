@@ -16,7 +16,7 @@ SANITIZED := build/sanitize/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench gate lint format wheel sanitize clean
+.PHONY: help demo test reliability bench soak gate lint format wheel sanitize clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,9 @@ demo: $(BUILT) $(VENV)/.group-demo ## a web service traced by the stock pipeline
 test: $(BUILT) $(VENV)/.group-test ## the test suite, on the compiled and on the pure implementation
 	$(call suite,c)
 	$(call suite,py)
+
+reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and on the stock SDK; docs/reliability.md
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; figures and ratios in build/bench.json
 	@mkdir -p build

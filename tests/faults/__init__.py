@@ -1,4 +1,4 @@
-"""The faults that a pipeline meets, each as a scenario that is driven through otlpfast and the stock SDK alike.
+"""The faults that a pipeline meets, each as a scenario that otlpfast and the stock SDK are driven through.
 
 A scenario takes a pipeline, puts its application into a process of its own and does to it what its row of the
 table says, with real sockets, processes and signals. What it gives is an Outcome: figures, what was promised

@@ -292,6 +292,8 @@ def netrc(pipeline: Pipeline) -> Outcome:
     if outcome.ended_well(ended):
         other = base64.b64encode(b"other:other-6f1c").decode()
         replaced = any(other in value for value in sent)
-        outcome.say(f"the header that was sent is {'**that of .netrc**' if replaced else 'the configured one'}")
+        outcome.say(
+            f"the header that was sent is {'**that of .netrc**' if replaced else 'the configured one'}"
+        )
         outcome.promise(set(sent) == {_token("configured")}, "the configured header is sent")
     return outcome

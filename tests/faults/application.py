@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -71,8 +72,9 @@ class Application:
     def tell(self) -> None:
         """Lets it go on from where it waits to be told."""
         assert self._process.stdin
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended: end() tells how
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
@@ -115,8 +117,8 @@ def start(
         "NO_PROXY": "*",
         **variables,
     }
-    # A file and no pipe: what nobody reads must not hold up who writes it.
-    log = tempfile.TemporaryFile()
+    # A file and no pipe: what nobody reads must not hold up who writes it. Application.end() closes it.
+    log = tempfile.TemporaryFile()  # noqa: SIM115
     process = subprocess.Popen(
         [
             sys.executable,

@@ -58,10 +58,11 @@ def burst(pipeline: Pipeline) -> Outcome:
 
 def has_its_clock_set_back(traced: Traced, endpoint: str, timeout: float) -> Any:
     """The system's clock belongs to the system: what is replaced is how this process reads it."""
-    true, begun = time.time, time.monotonic()
-    time.time = lambda: true() - (3600 if time.monotonic() > begun + timeout / 2 else 0)  # type: ignore[assignment]
     traced.to(endpoint, exporter={"timeout": timeout})
     traced.end_spans(10)
+    true, begun = time.time, time.monotonic()
+    # During the first wait for another attempt.
+    time.time = lambda: true() - (3600 if time.monotonic() > begun + 0.4 else 0)  # type: ignore[assignment]
     flushed = traced.flush()
     return {"flushed": flushed, "took": time.monotonic() - begun, "stats": traced.stats()}
 
@@ -69,7 +70,7 @@ def has_its_clock_set_back(traced: Traced, endpoint: str, timeout: float) -> Any
 @fault("33", "the wall clock is set back 1 h", "deadlines hold: they go by the monotonic clock")
 def clock_set_back(pipeline: Pipeline) -> Outcome:
     outcome, timeout = Outcome(), 3
-    limit = pipeline.lasting(30, 100)
+    limit = pipeline.lasting(30, 60)
     with Collector() as collector:
         collector.script(then=Reply(503))
         ended = pipeline.run(has_its_clock_set_back, collector.endpoint, timeout, limit=limit)

@@ -30,9 +30,12 @@ def at(port: int) -> str:
 
 def lives_through_an_outage(traced: Traced, endpoint: str, spool: str, outage: float) -> Any:
     traced.to(
-        endpoint, exporter={"timeout": 1}, own={"spool_dir": spool}, schedule_delay_millis=100,
+        endpoint,
+        exporter={"timeout": 1},
+        own={"spool_dir": spool},
+        schedule_delay_millis=100,
         max_export_batch_size=100,
-    )  # fmt: skip
+    )
     begun = time.monotonic()
     for number in range(100):
         traced.end_spans(10, f"turn {number}")
@@ -189,7 +192,7 @@ def untrusted_certificate(pipeline: Pipeline) -> Outcome:
 
 
 def has_a_name_not_found(traced: Traced, port: int, spool: str) -> Any:
-    """The name is found once it is told to go on: who resolves names is replaced, as a broken one would be."""
+    """The name is found in the second half only: what resolves names is replaced by what does not."""
     found, resolve = False, socket.getaddrinfo
 
     def getaddrinfo(host: Any, *more: Any, **named: Any) -> Any:
