@@ -160,8 +160,9 @@ def test_one_span_can_not_be_split() -> None:
 
 def test_an_outcome() -> None:
     assert ExportOutcome() == ExportOutcome(exported=0, rejected=0, failed=0)
-    outcome = ExportOutcome(3, 2, 1)
-    assert (outcome.exported, outcome.rejected, outcome.failed) == (3, 2, 1)
+    outcome = ExportOutcome(3, 2, 1, 4)
+    assert (outcome.exported, outcome.rejected, outcome.failed, outcome.too_large) == (3, 2, 1, 4)
+    assert (outcome.remains, ExportOutcome(3, 2, 1, 4, (batch_of(numbered(1)),))) == ((), outcome)
     with pytest.raises(dataclasses.FrozenInstanceError):
         outcome.exported = 4  # type: ignore[misc]
     assert not hasattr(outcome, "__dict__")

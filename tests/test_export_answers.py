@@ -236,7 +236,7 @@ def test_a_refusal_before_the_whole_body_was_sent_is_heard(
         exporter = make(f"http://127.0.0.1:{server.getsockname()[1]}/")
         outcome = exporter.export_batch(Pieces((bytes(20_000_000),), count=1))  # type: ignore[arg-type]
         thread.join(PATIENCE)
-    assert outcome == ExportOutcome(rejected=1)
+    assert outcome == ExportOutcome(too_large=1)
     assert "HTTP 413" in one_warning(caplog)
 
 

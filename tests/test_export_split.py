@@ -22,6 +22,7 @@ from .exporting import (  # noqa: F401
     spans,
     warnings,
 )
+from .pipeline import account
 
 
 class Limited(Collector):
@@ -70,7 +71,7 @@ def test_a_single_span_that_is_too_large_is_dropped_alone_with_one_warning(
     with Limited(lambda request: any(span.name in ("span 2", "span 5") for span in request.spans)) as it:
         exporter = make(it)
         for _ in range(2):
-            assert exporter.export_batch(batch(8)) == ExportOutcome(exported=6, rejected=2)
+            assert exporter.export_batch(batch(8)) == ExportOutcome(exported=6, too_large=2)
         assert it.taken == [name for name in names(8) if name not in ("span 2", "span 5")] * 2
     text = one_warning(caplog)
     assert "bytes is too large and dropped: " in text
@@ -127,7 +128,7 @@ def test_a_span_beyond_max_request_bytes_is_not_sent(
     collector: Collector, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     exporter = make(collector, max_request_bytes=100)
-    assert exporter.export_batch(batch(2, text=SECRET * 100)) == ExportOutcome(rejected=2)
+    assert exporter.export_batch(batch(2, text=SECRET * 100)) == ExportOutcome(too_large=2)
     assert exporter.export(spans(1, text=SECRET * 100)).name == "FAILURE"
     assert collector.connections_opened == 0
     assert one_warning(caplog).endswith("is too large and dropped: max_request_bytes is 100")
@@ -156,5 +157,5 @@ def test_the_account_of_the_processor_balances_over_halves(make: Make) -> None:
         flush.join(PATIENCE)
         stats = processor.stats()
         provider.shutdown()
-        assert (stats["ended"], stats["exported"], stats["rejected"]) == (100, 99, 1)
+        assert stats == account(100, exported=99, too_large=1)
         assert sorted(collector.taken) == sorted(set(names(100)) - {"span 33"})

@@ -157,7 +157,14 @@ def test_an_exporter_that_raises_ends_one_export(
 
 @pytest.mark.parametrize(
     "nonsense",
-    [None, 3, ExportOutcome(exported=7), ExportOutcome(exported=-1, failed=4), ExportOutcome()],
+    [
+        None,
+        3,
+        ExportOutcome(exported=7),
+        ExportOutcome(exported=-1, failed=4),
+        ExportOutcome(too_large=4),
+        ExportOutcome(),
+    ],
     ids=repr,
 )
 def test_an_exporter_that_talks_nonsense_has_delivered_nothing(batching: Batching, nonsense: Any) -> None:

@@ -51,10 +51,11 @@ def test_exports_never_run_at_once() -> None:
     ("reply", "became"),
     [
         (Reply(400), {"rejected": 1}),
+        (Reply(413), {"too_large": 1}),
         (Reply(500), {"export_failed": 1}),
         (Reply.partial_success(1), {"rejected": 1}),
     ],
-    ids=["400", "500", "partial success"],
+    ids=["400", "413", "500", "partial success"],
 )
 def test_a_refusal_is_counted(make: Make, collector: Collector, reply: Reply, became: dict[str, int]) -> None:
     collector.script(reply)

@@ -7,6 +7,7 @@ import gc
 import sys
 import weakref
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from opentelemetry.trace import Link, Status, StatusCode, Tracer, set_span_in_co
 from otlpfast import IMPLEMENTATION
 
 from .pipeline import Encoded, account, ran
-from .test_memory import Counting, compiled, measures, resident
+from .test_memory import Counting, allocated, compiled, measures, resident
 from .touching import ELSEWHERE, hush
 from .traced import native, roomy
 
@@ -142,7 +143,10 @@ def fill(span: Any) -> None:
 
 
 def grown(rounds: int) -> tuple[float, float]:
-    """By how many bytes and allocated blocks a round the memory grew in the second half of so many."""
+    """By how many bytes and allocated blocks a round the memory grew, in the best third of so many.
+
+    Pools fill as deep as the export thread falls behind, at any time; a leak grows in every third.
+    """
     hush()
     processor = roomy(Counting(), max_export_batch_size=100)
     limits = SpanLimits(max_span_attributes=25, max_events=10, max_links=2, max_event_attributes=3)
@@ -150,7 +154,7 @@ def grown(rounds: int) -> tuple[float, float]:
     unsampled = native(sampler=ALWAYS_OFF).get_tracer("tests")
 
     def through() -> None:
-        for number in range(rounds // 2):
+        for number in range(rounds // 3):
             a_bit_of_everything(tracer, unsampled)
             if number % 50 == 0:
                 assert processor.force_flush()
@@ -158,20 +162,25 @@ def grown(rounds: int) -> tuple[float, float]:
         gc.collect()
 
     through()
-    memory, blocks = resident(), sys.getallocatedblocks()
-    through()
-    blocks = sys.getallocatedblocks() - blocks
-    memory = resident() - memory
+    memory, blocks = [allocated()], [sys.getallocatedblocks()]
+    for _ in range(3):
+        through()
+        blocks.append(sys.getallocatedblocks())
+        memory.append(allocated())
     stats = processor.stats()
     assert stats == account(stats["ended"], exported=stats["ended"])
-    return memory / (rounds / 2), blocks / (rounds / 2)
+    return least_growth(memory) / (rounds / 3), least_growth(blocks) / (rounds / 3)
+
+
+def least_growth(sizes: list[int]) -> int:
+    return min(after - before for before, after in pairwise(sizes))
 
 
 @measures
 def test_hundreds_of_thousands_of_operations_leave_nothing_behind() -> None:
-    # A round is 9 spans and 200 operations. Pages come and go; the smallest memory of a span is 192 bytes.
+    # A round is 9 spans and 200 operations; the smallest memory of a span is 192 bytes.
     memory, blocks = ran(grown, 6000 if IMPLEMENTATION == "c" else 600, patience=100)
-    assert memory < (48 if IMPLEMENTATION == "c" else 400)
+    assert memory < (96 if IMPLEMENTATION == "c" else 400)
     assert blocks < 0.1
 
 

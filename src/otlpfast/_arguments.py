@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.environment_variables import (
     OTEL_BSP_EXPORT_TIMEOUT,
@@ -20,7 +20,14 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_BSP_SCHEDULE_DELAY,
 )
 
+from ._overload import POLICIES
+
+if TYPE_CHECKING:
+    from ._spool import Spool
+
 _logger = logging.getLogger(__name__)
+
+OTLPFAST_SPOOL_DIR = "OTLPFAST_SPOOL_DIR"
 
 DEFAULTS = {
     OTEL_BSP_MAX_QUEUE_SIZE: 2048,
@@ -50,8 +57,7 @@ def _from_environment(variable: str) -> int:
     return default
 
 
-def _positive(name: str, value: Any, whole: bool) -> Any:
-    kind = "a positive whole number" if whole else "a positive number of milliseconds"
+def _positive(name: str, value: Any, kind: str, whole: bool) -> Any:
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise TypeError(f"{name}={value!r}: {kind} is allowed")
     if not 0 < value < math.inf or (whole and value > sys.maxsize):
@@ -59,15 +65,15 @@ def _positive(name: str, value: Any, whole: bool) -> Any:
     return value
 
 
-def seconds(name: str, milliseconds: float | None, variable: str) -> float:
+def seconds(name: str, milliseconds: float | None, variable: str = "") -> float:
     """A time span in seconds: the argument's milliseconds, or the variable's, or the default's."""
-    value = _from_environment(variable) if milliseconds is None else milliseconds
-    return float(min(_positive(name, value, whole=False), LONGEST_WAIT * 1e3)) / 1e3
+    value = _from_environment(variable) if milliseconds is None and variable else milliseconds
+    return float(min(_positive(name, value, "a positive number of milliseconds", whole=False), LONGEST_WAIT * 1e3)) / 1e3
 
 
 def whole(name: str, value: object) -> int:
     """A positive whole number; TypeError or ValueError otherwise."""
-    return int(_positive(name, value, whole=True))
+    return int(_positive(name, value, "a positive whole number", whole=True))
 
 
 def check_exporter(exporter: object) -> None:
@@ -102,3 +108,45 @@ def sizes(max_queue_size: int | None, max_export_batch_size: int | None) -> tupl
         message = "%s=%d is ignored: at most the queue's size is allowed; %d is used"
         _logger.warning(message, OTEL_BSP_MAX_EXPORT_BATCH_SIZE, batch_size, queue_size)
     return queue_size, queue_size
+
+
+def policy(on_full: str | None, has_spool: bool) -> str:
+    """What a full queue does; the default is to lose nothing where there is a spool."""
+    if on_full is None:
+        return "spool" if has_spool else POLICIES[0]
+    if not isinstance(on_full, str):
+        raise TypeError(f"on_full={on_full!r}: one of {', '.join(POLICIES)} is allowed")
+    if on_full not in POLICIES:
+        raise ValueError(f"on_full={on_full!r}: one of {', '.join(POLICIES)} is allowed")
+    if on_full == "spool" and not has_spool:
+        raise ValueError("on_full='spool' needs a spool_dir")
+    return on_full
+
+
+def spool(
+    directory: str | os.PathLike[str] | None, max_bytes: int, max_age: float, takes_batches: bool
+) -> Spool | None:
+    """The spool in that directory, or in that of ``OTLPFAST_SPOOL_DIR``; None without either.
+
+    A wrong argument raises; a wrong variable is one warning, and there is no spool.
+    """
+    whole("spool_max_bytes", max_bytes)
+    _positive("spool_max_age", max_age, "a positive number of seconds", whole=False)
+    if directory is not None:
+        if not takes_batches:
+            raise ValueError("spool_dir needs an exporter that takes encoded batches (export_batch)")
+        return _open_spool(directory, max_bytes, max_age)
+    text = os.environ.get(OTLPFAST_SPOOL_DIR, "").strip()
+    if not text or not takes_batches:
+        return None
+    try:
+        return _open_spool(text, max_bytes, max_age)
+    except ValueError as error:
+        _logger.warning("%s is ignored, spans are not spooled: %s", OTLPFAST_SPOOL_DIR, error)
+        return None
+
+
+def _open_spool(directory: str | os.PathLike[str], max_bytes: int, max_age: float) -> Spool:
+    from ._spool import Spool  # which most users never need
+
+    return Spool(directory, max_bytes=max_bytes, max_age=max_age)

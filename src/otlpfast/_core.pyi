@@ -1,5 +1,5 @@
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, final
 
@@ -149,6 +149,7 @@ class SpanQueue:
     @property
     def closed(self) -> bool: ...
     attended: bool
+    relief: Callable[[], bool] | None
     def put(self, span: Any, keep: bool = False) -> int: ...
     def take(self, partial: bool = True) -> tuple[BatchBuilder | list[Any], int, int] | None: ...
     def done(self, spans: int, nbytes: int) -> None: ...

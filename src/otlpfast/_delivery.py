@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import logging
+import math
+import threading
 import time
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from ._impl import BatchBuilder, PaddedCounters
+from ._impl import BatchBuilder, PaddedCounters, SpanQueue
 from ._log import RateLimitedLog
 from .batch import ExportOutcome, SpanBatch
 
+if TYPE_CHECKING:
+    from ._spooling import Spooling
+
 _logger = logging.getLogger(__name__)
+
+_SPILL_PATIENCE = 1.0  # seconds; writing a batch takes a fraction of a millisecond
 
 
 class BatchExporter(Protocol):
@@ -25,26 +34,31 @@ class BatchExporter(Protocol):
         """Sends a batch within ``timeout`` seconds (None: the exporter's own); what became of its spans."""
 
 
+def takes_batches(exporter: SpanExporter) -> bool:
+    """Whether the exporter wants encoded batches rather than spans."""
+    # Asked of its class: a mock has any attribute that it is asked for.
+    return callable(getattr(type(exporter), "export_batch", None))
+
+
 class Delivery:
     """An exporter, the counters of the account, and the calls from one to the other.
 
     Args:
         exporter: gets encoded batches if it has ``export_batch``, spans otherwise.
         counters: those of ``_account.ACCOUNT``.
+        spooling: takes what could not be delivered.
     """
 
-    def __init__(self, exporter: SpanExporter, counters: PaddedCounters) -> None:
+    def __init__(
+        self, exporter: SpanExporter, counters: PaddedCounters, spooling: Spooling | None = None
+    ) -> None:
         self.exporter = exporter
         self.counters = counters
+        self.spooling = spooling
         self.log = RateLimitedLog(_logger)
-        # Asked of its class: a mock has any attribute that it is asked for.
-        takes_batches = callable(getattr(type(exporter), "export_batch", None))
-        self._export_batch = exporter.export_batch if takes_batches else None  # type: ignore[attr-defined]
-
-    @property
-    def takes_batches(self) -> bool:
-        """Whether the exporter wants encoded batches rather than spans."""
-        return self._export_batch is not None
+        self._export_batch = exporter.export_batch if takes_batches(exporter) else None  # type: ignore[attr-defined]
+        self._spill_lock = threading.Lock()
+        self._spilling_in = 0
 
     def deliver(
         self, taken: BatchBuilder | Sequence[ReadableSpan], count: int, timeout: float | None
@@ -54,39 +68,120 @@ class Delivery:
         What the exporter raises is logged, not raised; only what is no Exception goes on to the caller, after
         it was accounted for.
         """
-        outcome, unencodable = ExportOutcome(), 0
-        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        outcome, unencodable, kept = ExportOutcome(), 0, 0
         try:
-            if self._export_batch is None:
-                assert not isinstance(taken, BatchBuilder)
-                if self.exporter.export(taken) is not SpanExportResult.FAILURE:
-                    outcome = ExportOutcome(exported=count)
-            else:
-                builder = taken if isinstance(taken, BatchBuilder) else _encode(taken)
-                unencodable = count - builder.count
-                outcome = self._send(builder, timeout)
-        except Exception as error:
-            name = type(self.exporter).__name__
-            self.log.warning("raised", "the exporter %s raised %s: %s", name, type(error).__name__, error)
+            with _suppressed():
+                if self._export_batch is None:
+                    outcome = self._export(taken, count)
+                else:
+                    with _batch(taken) as batch:
+                        unencodable = count - batch.count
+                        outcome, kept = self._hand_over(batch, timeout)
         finally:
-            detach(token)
             self.counters.add("exported", outcome.exported)
             self.counters.add("rejected", outcome.rejected)
+            self.counters.add("too_large", outcome.too_large)
+            self.counters.add("spooled", kept)
             self.counters.add("encode_error", unencodable)
-            self.counters.add("export_failed", count - outcome.exported - outcome.rejected - unencodable)
+            self.counters.add("export_failed", count - _settled(outcome) - kept - unencodable)
+        if self.spooling:
+            self.spooling.tell()
 
-    def _send(self, builder: BatchBuilder, timeout: float | None) -> ExportOutcome:
-        batch = SpanBatch(builder.finish())
+    def _export(self, taken: BatchBuilder | Sequence[ReadableSpan], count: int) -> ExportOutcome:
+        assert not isinstance(taken, BatchBuilder)
+        try:
+            failed = self.exporter.export(taken) is SpanExportResult.FAILURE
+        except Exception as error:
+            return self._raised(error, count)
+        return ExportOutcome(failed=count) if failed else ExportOutcome(exported=count)
+
+    def _raised(self, error: Exception, count: int) -> ExportOutcome:
+        name = type(self.exporter).__name__
+        self.log.warning("raised", "the exporter %s raised %s: %s", name, type(error).__name__, error)
+        return ExportOutcome(failed=count)
+
+    def _send(self, batch: SpanBatch, timeout: float | None) -> ExportOutcome:
         count = batch.count
         try:
             outcome = self._export_batch(batch, timeout) if count else ExportOutcome()  # type: ignore[misc]
-        finally:
-            batch.release()
+        except Exception as error:
+            return self._raised(error, count)
         if _is_sound(outcome, count):
-            return outcome
+            return replace(outcome, failed=count - _settled(outcome))
         name = type(self.exporter).__name__
         self.log.warning("nonsense", "the exporter %s answered %d spans with %r", name, count, outcome)
         return ExportOutcome(failed=count)
+
+    # --- with a spool
+
+    def _hand_over(self, batch: SpanBatch, timeout: float | None) -> tuple[ExportOutcome, int]:
+        """What became of a batch, and how many of its failed spans the spool took."""
+        spooling = self.spooling
+        if spooling is None:
+            return self._send(batch, timeout), 0
+        if spooling.shall_try():
+            outcome = self._send(batch, timeout)
+            spooling.learn(outcome)
+        else:
+            outcome = ExportOutcome(failed=batch.count)
+        if not outcome.failed:
+            return outcome, 0
+        return outcome, spooling.keep((batch,) if outcome.failed == batch.count else outcome.remains)
+
+    def spill(self, waiting: SpanQueue) -> bool:
+        """Moves the oldest batch that waits to the spool; False where there is none, or no way to now.
+
+        Any thread may call it; only the writing of the disk is waited for.
+        """
+        # A signal handler that ends a span may interrupt its thread in here.
+        if self._spilling_in == threading.get_ident() or not self._spill_lock.acquire(timeout=_SPILL_PATIENCE):
+            return False
+        try:
+            self._spilling_in = threading.get_ident()
+            taken = waiting.take()
+            if taken is None:
+                return False
+            try:
+                self._store(taken[0], taken[1])
+            finally:
+                waiting.done(taken[1], taken[2])
+        finally:
+            self._spilling_in = 0
+            self._spill_lock.release()
+        if self.spooling:
+            self.spooling.tell()
+        return True
+
+    def _store(self, taken: BatchBuilder | Sequence[ReadableSpan], count: int) -> None:
+        kept = unencodable = 0
+        try:
+            with _batch(taken) as batch:
+                unencodable = count - batch.count
+                kept = self.spooling.keep((batch,)) if self.spooling and batch.count else 0
+        finally:
+            self.counters.add("spooled", kept)
+            self.counters.add("encode_error", unencodable)
+            self.counters.add("queue_full", count - kept - unencodable)
+
+    def settle(self, deadline: float) -> bool:
+        """Waits for a batch that is on its way to the spool; whether it is there by the deadline."""
+        if self._spilling_in == threading.get_ident():
+            return False
+        settled = self._spill_lock.acquire(timeout=max(deadline - time.monotonic(), 0))
+        if settled:
+            self._spill_lock.release()
+        return settled
+
+    def next_replay(self) -> float:
+        """When ``replay()`` is due, by the monotonic clock."""
+        return self.spooling.next_replay() if self.spooling else math.inf
+
+    def replay(self, timeout: float, last: bool) -> bool:
+        """Sends the oldest spooled record, if it is time; whether one was delivered."""
+        if self.spooling is None:
+            return False
+        with _suppressed():
+            return self.spooling.replay(lambda batch: self._send(batch, timeout), last)
 
     def shutdown(self, deadline: float) -> None:
         """Shuts the exporter down, telling it how long it has if it wants to know."""
@@ -105,15 +200,38 @@ class Delivery:
 def _is_sound(outcome: ExportOutcome, count: int) -> bool:
     if not isinstance(outcome, ExportOutcome):
         return False
-    if not isinstance(outcome.exported, int) or not isinstance(outcome.rejected, int):
+    numbers = (outcome.exported, outcome.rejected, outcome.too_large)
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
         return False
-    if min(outcome.exported, outcome.rejected) < 0:
-        return False
-    return outcome.exported + outcome.rejected <= count
+    return _settled(outcome) <= count
 
 
-def _encode(spans: Sequence[ReadableSpan]) -> BatchBuilder:
-    builder = BatchBuilder()
-    for span in spans:
-        builder.add(span)
-    return builder
+def _settled(outcome: ExportOutcome) -> int:
+    """Spans for which there is nothing left to try."""
+    return outcome.exported + outcome.rejected + outcome.too_large
+
+
+@contextmanager
+def _suppressed() -> Iterator[None]:
+    """Nothing that an exporter does is traced."""
+    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+    try:
+        yield
+    finally:
+        detach(token)
+
+
+@contextmanager
+def _batch(taken: BatchBuilder | Sequence[ReadableSpan]) -> Iterator[SpanBatch]:
+    """What was taken from the queue, encoded, and its memory given back at the end."""
+    if isinstance(taken, BatchBuilder):
+        builder = taken
+    else:
+        builder = BatchBuilder()
+        for span in taken:
+            builder.add(span)
+    batch = SpanBatch(builder.finish())
+    try:
+        yield batch
+    finally:
+        batch.release()

@@ -8,13 +8,13 @@ import math
 import queue
 import threading
 import time
-
-from opentelemetry.context import Context, attach, detach
+from collections.abc import Callable, Iterator
 
 from ._account import DROP_REASONS
 from ._delivery import Delivery
 from ._impl import SpanQueue
 from ._log import RateLimitedLog, log_aside
+from ._threads import start_outside
 
 _logger = logging.getLogger(__name__)
 
@@ -46,36 +46,37 @@ class _Flush:
         return self._pending.acquire(timeout=max(self.deadline - time.monotonic(), 0))
 
 
-def _start_outside(thread: threading.Thread) -> None:
-    # Not in the context of the span that happens to be current: instrumented threads take that with them.
-    token = attach(Context())
-    try:
-        thread.start()
-    finally:
-        detach(token)
-
-
 class Worker:
     """Exports what waits: full batches at once, the rest every ``delay`` seconds, all on ``flush()``.
 
     The thread starts with the first span, so that a process that forks before has no thread to lose.
 
     Messages come through a SimpleQueue, whose ``put`` may be interrupted by itself: a signal handler, a
-    finaliser or a log handler that ends a span or flushes can't deadlock. None means "a batch is ready".
+    finaliser or a log handler that ends a span or flushes can't deadlock. False means "a batch is ready", True
+    "export also what is no full batch".
 
     Args:
         waiting: where the spans wait.
         delivery: who exports them.
         delay: seconds of the monotonic clock.
         export_timeout: seconds that one export may take.
+        made_room: called, by the thread that exports, each time that something has left the queue.
     """
 
-    def __init__(self, waiting: SpanQueue, delivery: Delivery, delay: float, export_timeout: float) -> None:
+    def __init__(
+        self,
+        waiting: SpanQueue,
+        delivery: Delivery,
+        delay: float,
+        export_timeout: float,
+        made_room: Callable[[], None] = lambda: None,
+    ) -> None:
         self._waiting = waiting
         self._delivery = delivery
         self._delay = delay
         self._export_timeout = export_timeout
-        self._inbox: queue.SimpleQueue[_Flush | None] = queue.SimpleQueue()
+        self._made_room = made_room
+        self._inbox: queue.SimpleQueue[_Flush | bool] = queue.SimpleQueue()
         self._start_lock = threading.Lock()
         # Re-entrant: a signal handler may flush while its thread is between taking it and noting that it has.
         self._export_lock = threading.RLock()
@@ -94,7 +95,21 @@ class Worker:
             self._start()
         if batch_ready and not self._woken:
             self._woken = True
-            self._inbox.put(None)
+            self._inbox.put(False)
+
+    def hurry(self) -> None:
+        """Has all that waits exported soon, full batch or not."""
+        self._start()
+        self._inbox.put(True)
+
+    @property
+    def is_exporting(self) -> bool:
+        """Whether an export is under way."""
+        return bool(self._exporting_in)
+
+    def exports_here(self) -> bool:
+        """Whether the present thread is in the middle of an export."""
+        return self._exporting_in == threading.get_ident()
 
     def _start(self) -> bool:
         # Whoever finds the lock taken leaves the start to its holder: waiting here could be waiting for
@@ -103,7 +118,7 @@ class Worker:
             try:
                 if self._thread is None:
                     thread = threading.Thread(target=self._run, name="otlpfast-export", daemon=True)
-                    _start_outside(thread)
+                    start_outside(thread)
                     self._thread = thread
                     self._waiting.attended = True
             # The interpreter is on its way out: flush() and stop() export in their caller's thread.
@@ -119,6 +134,8 @@ class Worker:
         while not self._stopping:
             try:
                 due = self._turn(due)
+                if time.monotonic() >= self._delivery.next_replay():
+                    self.replay()
             # An exporter that raises SystemExit ends its export, not the worker.
             except BaseException as error:
                 text = "the export thread goes on after %s: %s"
@@ -129,23 +146,26 @@ class Worker:
         # Whoever still waits for a flush need not wait until its deadline.
         with contextlib.suppress(queue.Empty):
             while True:
-                flush = self._inbox.get_nowait()
-                if flush is not None:
-                    flush.end()
+                message = self._inbox.get_nowait()
+                if isinstance(message, _Flush):
+                    message.end()
 
     def _turn(self, due: float) -> float:
-        """Waits for one message or until ``due`` and does what it says; when the next export is due."""
+        """Waits for one message, or until ``due`` or for a replay, and serves it; when the next export is due."""
+        until = min(due, self._delivery.next_replay())
         try:
-            flush = self._inbox.get(timeout=max(due - time.monotonic(), 0))
+            message = self._inbox.get(timeout=max(until - time.monotonic(), 0))
         except queue.Empty:
+            if until < due:
+                return due
             self._woken = False
             self._drain(partial=True)
             return time.monotonic() + self._delay
-        if flush is not None:
-            self._serve(flush)
+        if isinstance(message, _Flush):
+            self._serve(message)
             return time.monotonic() + self._delay
         self._woken = False
-        self._drain(partial=False)
+        self._drain(partial=message)
         return due
 
     def _serve(self, flush: _Flush) -> None:
@@ -153,6 +173,7 @@ class Worker:
         try:
             if time.monotonic() < flush.deadline:
                 drained = self._drain(partial=True, deadline=flush.deadline)
+                drained = drained and self._delivery.settle(flush.deadline)
         finally:
             lost = self._lost()
             flush.delivered = drained and lost == flush.told
@@ -163,18 +184,28 @@ class Worker:
         counts = self._waiting.counters.snapshot()
         return counts["rejected"] + sum(counts[reason] for reason in DROP_REASONS)
 
-    def _drain(self, partial: bool, deadline: float = math.inf) -> bool:
-        """Exports what waits now, until the deadline; True where all of it was taken and exported in time.
+    @contextlib.contextmanager
+    def _alone(self, deadline: float) -> Iterator[bool]:
+        """Whether this thread may export now: exporters are never called twice at once.
 
-        Exporters are never called twice at once (specification: trace/sdk.md, "Export(batch)").
+        Specification: trace/sdk.md, "Export(batch)".
         """
-        if self._exporting_in == threading.get_ident():
-            return False
         patience = -1 if deadline == math.inf else max(deadline - time.monotonic(), 0)
-        if not self._export_lock.acquire(timeout=patience):
-            return False
+        if self.exports_here() or not self._export_lock.acquire(timeout=patience):
+            yield False
+            return
         try:
             self._exporting_in = threading.get_ident()
+            yield True
+        finally:
+            self._exporting_in = 0
+            self._export_lock.release()
+
+    def _drain(self, partial: bool, deadline: float = math.inf) -> bool:
+        """Exports what waits now, until the deadline; True where all of it was taken and exported in time."""
+        with self._alone(deadline) as may_export:
+            if not may_export:
+                return False
             # Only shutdown() and a flush in its caller's thread cut an export short, which loses its spans.
             cut = self._waiting.closed or threading.current_thread() is not self._thread
             left = self._waiting.waiting  # what ends while this runs is the next round's
@@ -185,26 +216,34 @@ class Worker:
                 taken = self._waiting.take(partial)
                 if taken is None:
                     return True
+                self._made_room()
                 left -= taken[1]
                 timeout = min(self._export_timeout, deadline - now) if cut else self._export_timeout
                 self._export(taken[0], taken[1], taken[2], timeout)
             return time.monotonic() <= deadline
-        finally:
-            self._exporting_in = 0
-            self._export_lock.release()
+
+    def replay(self, deadline: float = math.inf) -> bool:
+        """Sends the oldest spooled record, if it is time for one; whether one was delivered.
+
+        With a deadline: one of the last, before the end of the process.
+        """
+        with self._alone(deadline) as may_export:
+            timeout = min(self._export_timeout, deadline - time.monotonic())
+            return may_export and timeout > 0 and self._delivery.replay(timeout, deadline < math.inf)
 
     def _export(self, batch: object, count: int, nbytes: int, timeout: float) -> None:
         try:
             self._delivery.deliver(batch, count, timeout)  # type: ignore[arg-type]
         finally:
             self._waiting.done(count, nbytes)
+            self._made_room()
 
     def flush(self, deadline: float) -> bool:
         """Has all that waits exported.
 
         False if the deadline passes first, or if a span that ended since the last flush was not delivered.
         """
-        if self._stopping or self._exporting_in == threading.get_ident():
+        if self._stopping or self.exports_here():
             return False
         flush = _Flush(deadline, self._told)
         thread = self._thread if self._start() else None
@@ -236,7 +275,12 @@ class Worker:
             self._inbox.put(flush)
             flush.wait()
         self._stopping = True
-        self._inbox.put(None)
+        self._inbox.put(False)
+        self.join(deadline)
+
+    def join(self, deadline: float) -> None:
+        """Waits for the thread, which was told to stop, until the deadline."""
+        thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(deadline - time.monotonic(), 0))
         self._let_log(deadline)

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ._checks import whole_number
+from ._parse import halve
 from ._request import Group, request_parts
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOutcome:
-    """What became of the spans of one batch; the three sum to ``batch.count``.
+    """What became of the spans of one batch; the four numbers sum to ``batch.count``.
+
+    Outcomes are equal when their numbers are.
 
     Attributes:
         exported: spans the collector took.
         rejected: spans the collector refused for good: a partial success, or an answer that says not to try
             again.
         failed: spans that were not delivered: no connection, a time-out, an error of the server.
+        too_large: spans that are larger, each by itself, than the limits allow, and were dropped.
+        remains: where a part of the batch was delivered and a part was not, the latter: pieces on the batch's
+            memory, in its order, that hold exactly the ``failed`` spans, valid until ``batch.release()``.
+            Empty where nothing or the whole batch failed.
     """
 
     exported: int = 0
     rejected: int = 0
     failed: int = 0
+    too_large: int = 0
+    remains: tuple[SpanBatch, ...] = field(default=(), compare=False)
 
 
 class SpanBatch:
@@ -37,6 +48,16 @@ class SpanBatch:
         self._groups = groups
         self._buffers: tuple[bytes | memoryview, ...] | None = None
         self.count = sum(count for _, _, count in groups)
+
+    @staticmethod
+    def from_request(data: bytes, count: int) -> SpanBatch:
+        """A batch of a request that was serialised before and holds ``count`` spans.
+
+        It is not read before it has to be split: ``split()`` raises ValueError where it is no such request.
+        """
+        if not isinstance(data, bytes):
+            raise TypeError(f"data is of type {type(data).__name__}: bytes are allowed")
+        return _SerialisedBatch(data, whole_number("count", count, 0, sys.maxsize))
 
     @property
     def buffers(self) -> tuple[bytes | memoryview, ...]:
@@ -86,6 +107,23 @@ class SpanBatch:
 
     def __repr__(self) -> str:
         return f"<SpanBatch of {self.count} spans>"
+
+
+class _SerialisedBatch(SpanBatch):
+    """A request in one piece."""
+
+    __slots__ = ()
+
+    def __init__(self, request: bytes, count: int) -> None:
+        super().__init__([])
+        self._buffers = (request,) if request else ()
+        self.count = count
+
+    def split(self) -> tuple[SpanBatch, SpanBatch]:
+        """Two batches with half of the spans each, copied; ValueError also for what is no request."""
+        first, second = halve(bytes(self), self.count)
+        middle = self.count // 2
+        return _SerialisedBatch(first, middle), _SerialisedBatch(second, self.count - middle)
 
 
 def _ends(view: memoryview) -> Iterator[int]:

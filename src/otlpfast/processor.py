@@ -19,11 +19,23 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor as _SDKSimpleSpan
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from ._account import ACCOUNT, Stats, stats
-from ._arguments import LONGEST_WAIT, check_exporter, check_meter_provider, seconds, sizes, whole
+from ._arguments import (
+    LONGEST_WAIT,
+    check_exporter,
+    check_meter_provider,
+    policy,
+    seconds,
+    sizes,
+    spool,
+    whole,
+)
 from ._chain import Chain
-from ._delivery import Delivery
+from ._delivery import Delivery, takes_batches
 from ._impl import PaddedCounters, SpanQueue
 from ._log import RateLimitedLog
+from ._overload import Block, DropOldest
+from ._spiller import Spiller
+from ._spooling import Spooling
 from ._worker import Worker
 from .selfmetrics import publish
 
@@ -31,6 +43,8 @@ _logger = logging.getLogger(__name__)
 
 _READY, _DROPPED, _FORKED = 1, 2, 4  # what SpanQueue.put() answers
 _SHUTDOWN_MILLIS = 30_000
+_LAST_REPLAY = 5.0  # seconds of a shutdown() for what is on the disk from before
+_LAST_WORDS = 1.0  # seconds for the export thread to bring what it had to the disk
 
 
 def _deadline(timeout_millis: float | None) -> float:
@@ -58,14 +72,24 @@ class BatchSpanProcessor(SpanProcessor):
     Args:
         span_exporter: gets encoded batches if it has ``export_batch`` (``otlpfast.OTLPSpanExporter`` does),
             spans otherwise.
-        max_queue_size: how many spans may wait; ``OTEL_BSP_MAX_QUEUE_SIZE``, 2048. More are dropped, the
-            newest first, and counted.
+        max_queue_size: how many spans may wait; ``OTEL_BSP_MAX_QUEUE_SIZE``, 2048.
         schedule_delay_millis: after how many milliseconds a batch that is not full goes out;
             ``OTEL_BSP_SCHEDULE_DELAY``, 5000.
         max_export_batch_size: how many spans make a batch; ``OTEL_BSP_MAX_EXPORT_BATCH_SIZE``, 512.
         export_timeout_millis: how long one export may take; ``OTEL_BSP_EXPORT_TIMEOUT``, 30000. An exporter
             may allow itself less.
         max_queue_bytes: how many bytes of encoded spans may wait or be under way.
+        on_full: what becomes of a span that finds the queue full. "drop_newest" (the default): it is dropped;
+            "drop_oldest": the oldest batch that waits is; "block": its thread waits for room, and it is
+            dropped if there is none in time; "spool" (the default where there is a spool): the oldest batch
+            goes to the disk. Drops are counted as ``queue_full``.
+        block_timeout_millis: how long "block" waits. Once it was in vain, spans no longer wait until there
+            was room again.
+        spool_dir: a directory for what the collector does not take within the export's time-out, instead of
+            dropping it; ``OTLPFAST_SPOOL_DIR``. It is sent once the collector is back, by this process or a
+            later one. One directory for each destination; any number of processes can share it.
+        spool_max_bytes: how many bytes each process may keep there. More are dropped, as ``export_failed``.
+        spool_max_age: seconds after which what is kept there is too old and dropped, as ``export_failed``.
         meter_provider: where ``otel.sdk.processor.*`` metrics go, if
             ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED`` is true.
 
@@ -83,6 +107,11 @@ class BatchSpanProcessor(SpanProcessor):
         export_timeout_millis: float | None = None,
         *,
         max_queue_bytes: int = 64 * 1024 * 1024,
+        on_full: str | None = None,
+        block_timeout_millis: float = 1000,
+        spool_dir: str | os.PathLike[str] | None = None,
+        spool_max_bytes: int = 512 * 1024 * 1024,
+        spool_max_age: float = 86_400,
         meter_provider: MeterProvider | None = None,
     ) -> None:
         check_exporter(span_exporter)
@@ -94,17 +123,44 @@ class BatchSpanProcessor(SpanProcessor):
         )
         self.span_exporter = span_exporter
         self._queue = SpanQueue(queue_size, whole("max_queue_bytes", max_queue_bytes), batch_size)
-        self._delivery = Delivery(span_exporter, self._queue.counters)
-        self._encodes = self._delivery.takes_batches
+        self._patience = seconds("block_timeout_millis", block_timeout_millis)
+        self._encodes = takes_batches(span_exporter)
+        self._spool = spool(spool_dir, spool_max_bytes, spool_max_age, self._encodes)
+        self._on_full = policy(on_full, self._spool is not None)
         self._chain = Chain(
             self, (BatchSpanProcessor, SimpleSpanProcessor, _SDKBatchSpanProcessor, _SDKSimpleSpanProcessor)
         )
-        self._log = RateLimitedLog(_logger)
-        self._worker = self._new_worker()
+        self._start_anew()
         publish(self, "batching_span_processor", queue_size, meter_provider)
 
-    def _new_worker(self) -> Worker:
-        return Worker(self._queue, self._delivery, self._delay, self._export_timeout)
+    def _start_anew(self) -> None:
+        # In a forked child as well: the parent's threads and locks are the parent's.
+        counters = self._queue.counters
+        spooling = Spooling(self._spool, counters) if self._spool else None
+        self._delivery = Delivery(self.span_exporter, counters, spooling)
+        self._log = RateLimitedLog(_logger)
+        block = Block(self._patience, lambda: self._worker.exports_here(), lambda: self._worker.hurry())
+        self._made_room = block.made_room
+        self._worker = Worker(
+            self._queue, self._delivery, self._delay, self._export_timeout, self._made_room
+        )
+        self._spiller = Spiller(spooling, self._spill_when_half_full) if spooling else None
+        self._queue.relief = {
+            "drop_newest": None,
+            "drop_oldest": DropOldest(self._queue, self._warn_of_drops),
+            "block": block,
+            "spool": self._spill,
+        }[self._on_full]
+
+    def _spill(self) -> bool:
+        return self._delivery.spill(self._queue)
+
+    def _spill_when_half_full(self) -> bool:
+        return self._is_half_full() and self._spill()
+
+    def _is_half_full(self) -> bool:
+        waiting = self._queue
+        return 2 * waiting.waiting >= waiting.max_spans or 2 * waiting.nbytes >= waiting.max_bytes
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Learns which processors come after this one."""
@@ -140,6 +196,8 @@ class BatchSpanProcessor(SpanProcessor):
             self._warn_of_drops()
         elif outcome & _READY or self._queue.waiting:
             self._worker.wake(bool(outcome & _READY))
+            if self._spiller and self._worker.is_exporting and self._is_half_full():
+                self._spiller.wake()
 
     def _warn_of_drops(self) -> None:
         if self._queue.closed:
@@ -177,30 +235,41 @@ class BatchSpanProcessor(SpanProcessor):
     def shutdown(self, timeout_millis: float | None = None) -> None:
         """Exports what waits, within ``timeout_millis`` (30000 by default), then shuts the exporter down.
 
-        What could not be exported in time is dropped and counted, as is every span that ends later. May be
-        called again.
+        What could not be exported in time goes to the spool, or is dropped and counted, as is every span that
+        ends later. Where the spool has older spans and the collector takes them, up to 5 seconds go into
+        sending these. May be called again.
         """
         self._after_fork()
         if self._queue.closed:
             return
         deadline = _deadline(timeout_millis)
         self._queue.close()
+        self._made_room()  # nobody waits for what there will never be
         self._worker.stop(deadline)
+        if self._spool:
+            self._close_spool(deadline)
         dropped = self._queue.discard("shutdown")
         if dropped:
             text = "shutdown() ran out of time: %d spans were dropped"
             self._log.warning("out of time", text, dropped)
         self._delivery.shutdown(deadline)
+        if self._spool:
+            # An export that was cut off just now still has to bring its batch to the disk.
+            self._worker.join(time.monotonic() + _LAST_WORDS)
+            self._spool.close()
+
+    def _close_spool(self, deadline: float) -> None:
+        while self._spill():
+            pass
+        if self._spiller:
+            self._spiller.stop()
+        enough = min(deadline, time.monotonic() + _LAST_REPLAY)
+        while time.monotonic() < enough and self._worker.replay(enough):
+            pass
 
     def _after_fork(self) -> None:
         if self._queue.after_fork():
             self._start_anew()
-
-    def _start_anew(self) -> None:
-        # The parent's thread and locks are the parent's.
-        self._delivery = Delivery(self.span_exporter, self._queue.counters)
-        self._log = RateLimitedLog(_logger)
-        self._worker = self._new_worker()
 
 
 class SimpleSpanProcessor(SpanProcessor):

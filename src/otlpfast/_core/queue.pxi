@@ -192,6 +192,7 @@ cdef class SpanQueue:
     cdef readonly PaddedCounters counters
     cdef readonly bint closed
     cdef public bint attended  # a thread takes what is put here
+    cdef public object relief  # called where a span finds no room: True once there may be some
     cdef BatchBuilder open_batch
     cdef list kept
     cdef Py_ssize_t kept_bytes
@@ -256,6 +257,9 @@ cdef class SpanQueue:
         self.counters.bump(ENDED, 1)
         return self.count_in(batch, size)
 
+    cdef int gets_room(self, Py_ssize_t outcome, Py_ssize_t size) except -1:
+        return outcome == OVER_LIMIT and size <= self.max_bytes and self.relieved()
+
     cdef int count_in(self, BatchBuilder batch, Py_ssize_t size) except -1:
         self.waiting += 1
         self.nbytes += size
@@ -264,12 +268,17 @@ cdef class SpanQueue:
             return READY
         return 0
 
+    cdef int relieved(self) except -1:
+        cdef object relief = self.relief
+        return relief is not None and relief()
+
     cdef int admit(self, object span, bint keep, bint foreign) except -1:
         cdef object readable = span
+        while not self.closed and (self.waiting >= self.max_spans or self.nbytes >= self.max_bytes):
+            if not self.relieved():
+                return self.dropped(QUEUE_FULL)
         if self.closed:
             return self.dropped(SHUTDOWN)
-        if self.waiting >= self.max_spans or self.nbytes >= self.max_bytes:
-            return self.dropped(QUEUE_FULL)
         if foreign:
             readable = plain_span(span)
             if readable is None:
@@ -291,7 +300,7 @@ cdef class SpanQueue:
                 span = plain_span(span)
                 if span is None:
                     return self.dropped(ENCODE_ERROR)
-            elif size != SEALED:
+            elif size != SEALED and not self.gets_room(size, batch.refused):
                 break
         if size == OVER_LIMIT:
             return self.dropped(TOO_LARGE if batch.refused > self.max_bytes else QUEUE_FULL)
@@ -321,8 +330,11 @@ cdef class SpanQueue:
         if self.scratch.cap > (1 << 20):
             free(self.scratch.data)
             self.scratch = Writer(NULL, 0, 0, False)
-        if size > self.max_bytes - self.nbytes:
-            return self.dropped(TOO_LARGE if size > self.max_bytes else QUEUE_FULL)
+        while size > self.max_bytes - self.nbytes:
+            if size > self.max_bytes:
+                return self.dropped(TOO_LARGE)
+            if not self.relieved():
+                return self.dropped(QUEUE_FULL)
         self.kept.append(span)
         self.kept_bytes += size
         self.waiting += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from .._account import ACCOUNT
@@ -73,6 +73,7 @@ class SpanQueue:
         self.counters = PaddedCounters(ACCOUNT)
         self.closed = False
         self.attended = False  # a thread takes what is put here
+        self.relief: Callable[[], bool] | None = None  # called where a span finds no room: True once there may be
         self._start()
 
     def _start(self) -> None:
@@ -121,17 +122,24 @@ class SpanQueue:
             self.counters.add("encode_error")
             raise
 
+    def _relieved(self) -> bool:
+        return self.relief is not None and self.relief()
+
     def _admit(self, span: Any, keep: bool) -> int:
+        while not self.closed and (self.waiting >= self.max_spans or self.nbytes >= self.max_bytes):
+            if not self._relieved():
+                return self._dropped("queue_full")
         if self.closed:
             return self._dropped("shutdown")
-        if self.waiting >= self.max_spans or self.nbytes >= self.max_bytes:
-            return self._dropped("queue_full")
         readable = plain_span(span)
         if readable is None:
             return self._dropped("encode_error")
         data = encode_span(readable)
-        if len(data) > self.max_bytes - self.nbytes:
-            return self._dropped("too_large" if len(data) > self.max_bytes else "queue_full")
+        while len(data) > self.max_bytes - self.nbytes:
+            if len(data) > self.max_bytes:
+                return self._dropped("too_large")
+            if not self._relieved():
+                return self._dropped("queue_full")
         waiting: _Sized
         if keep:
             self._kept.append((span, len(data)))

@@ -147,7 +147,7 @@ class OTLPSpanExporter(SpanExporter):
             self._warn("encode", f"could not encode {_spans(len(spans))}: {type(error).__name__}")
             return SpanExportResult.FAILURE
         outcome = self._deliver(encoded, self._settings.timeout - (monotonic() - start))
-        taken = outcome.failed == 0 and (outcome.exported > 0 or outcome.rejected == 0)
+        taken = outcome.failed == 0 and (outcome.exported > 0 or outcome.rejected + outcome.too_large == 0)
         return SpanExportResult.SUCCESS if taken else SpanExportResult.FAILURE
 
     def export_batch(self, batch: SpanBatch, timeout: float | None = None) -> ExportOutcome:
@@ -178,7 +178,7 @@ class OTLPSpanExporter(SpanExporter):
     def _deliver(self, batch: Piece, timeout: float) -> ExportOutcome:
         """Send all of it, in as many requests as the limits of both sides want, in one turn."""
         deadline = monotonic() + min(timeout, LONGEST_WAIT)
-        exported = rejected = 0
+        exported = rejected = too_large = 0
         pending = [batch] if batch.count else []
         try:
             if not pending:
@@ -192,15 +192,17 @@ class OTLPSpanExporter(SpanExporter):
                     else:
                         exported += outcome.exported
                         rejected += outcome.rejected
+                        too_large += outcome.too_large
                     if piece is not batch:
                         piece.release()
         except Exception as error:  # whatever it is: a fault of tracing never reaches the application
-            self._warn_undelivered(error, batch.count - exported - rejected, timeout, "")
+            self._warn_undelivered(error, batch.count - exported - rejected - too_large, timeout, "")
         finally:
             for piece in pending:
                 if piece is not batch:
                     piece.release()
-        return ExportOutcome(exported, rejected, batch.count - exported - rejected)
+        failed = batch.count - exported - rejected - too_large
+        return ExportOutcome(exported, rejected, failed, too_large)
 
     def _send(
         self, connection: Connection | SessionConnection, piece: Piece, deadline: float, timeout: float
@@ -229,7 +231,7 @@ class OTLPSpanExporter(SpanExporter):
         if piece.count > 1:
             return None
         self._warn("too large", f"a span of {nbytes} bytes is too large and dropped: {reason}")
-        return ExportOutcome(rejected=1)
+        return ExportOutcome(too_large=1)
 
     def _warn_undelivered(self, error: Exception, count: int, timeout: float, why: str) -> None:
         kind, reason = explain(error, self._settings, timeout)

@@ -1,0 +1,167 @@
+"""When batches go to the disk spool and when they come back: a collector's outage as a processor sees it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ._impl import PaddedCounters
+from ._log import RateLimitedLog
+from .batch import ExportOutcome, SpanBatch
+from .export.retry import pause_before
+
+if TYPE_CHECKING:
+    from ._spool import Record, Spool
+
+_logger = logging.getLogger(__name__)
+
+REPLAY_RATE = 16 * 1024 * 1024  # bytes a second: what is new goes first, and a collector just back is not flooded
+_STRIKES = 5  # refusals by a collector that takes other batches until a record is given up
+_HOUSEKEEPING = 30.0  # seconds between two looks for orphans and for what is too old
+
+
+class Breaker:
+    """Whether to try the collector now: after each failure in a row it is left alone for longer."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.next = 0.0  # of the monotonic clock
+
+    def is_due(self) -> bool:
+        return time.monotonic() >= self.next
+
+    def failed(self) -> None:
+        self.failures += 1
+        self.next = time.monotonic() + pause_before(self.failures, None)
+
+    def succeeded(self) -> None:
+        self.failures = 0
+        self.next = 0.0
+
+
+class Spooling:
+    """A processor's use of its spool. What a collector does not take within the export's time goes there.
+
+    While the collector is away, new batches go straight to the disk, and one now and then tries it. Records
+    come back oldest first, between batches that are new. Calls of the exporter are the export thread's own
+    business; only ``keep()`` may come from other threads.
+
+    Args:
+        spool: where records are kept.
+        counters: those of ``_account.ACCOUNT``. What other processes left behind is not in this one's account.
+    """
+
+    def __init__(self, spool: Spool, counters: PaddedCounters) -> None:
+        self.spool = spool
+        self._counters = counters
+        self._live, self._replay = Breaker(), Breaker()
+        self._strikes = 0
+        self._house_at = 0.0
+        self._has_kept = self._has_refused = False
+        self.appended: Callable[[], None] = lambda: None  # is told that there is something to sync
+        self.log = RateLimitedLog(_logger)
+
+    def shall_try(self) -> bool:
+        """Whether a new batch is to go to the collector rather than to the spool."""
+        return self._live.is_due()
+
+    def learn(self, outcome: ExportOutcome) -> None:
+        """Takes note of how the export of a new batch went."""
+        if outcome.failed:
+            self._live.failed()
+            return
+        if self._live.failures:
+            self._replay.succeeded()  # it is back: no reason to wait any longer
+        self._live.succeeded()
+
+    def keep(self, pieces: Sequence[SpanBatch]) -> int:
+        """Writes encoded spans to the spool; how many spans it took. ``tell()`` then says so, unlocked."""
+        kept = sum(piece.count for piece in pieces if self.spool.append(piece.buffers, piece.count))
+        if kept:
+            self._has_kept = True
+            self.appended()
+        if kept < sum(piece.count for piece in pieces):
+            self._has_refused = True
+        return kept
+
+    def tell(self) -> None:
+        """Logs what ``keep()`` has done, where it is news."""
+        spool = self.spool
+        if self._has_refused:
+            self._has_refused = False
+            text = "the spool takes no more spans, which are dropped: %d of at most %d bytes, in %s"
+            self.log.warning("refused", text, spool.nbytes, spool.max_bytes, spool.directory)
+        elif self._has_kept:
+            self._has_kept = False
+            text = "the collector does not take spans in time: they are kept in %s until it does, %d so far"
+            self.log.warning("kept", text, spool.directory, spool.spans)
+
+    # --- back from the disk, in the export thread
+
+    def next_replay(self) -> float:
+        """When ``replay()`` is due, by the monotonic clock; a moment that has passed if it is now."""
+        return self._replay.next if self.spool.records else self._house_at
+
+    def replay(self, send: Callable[[SpanBatch], ExportOutcome], last: bool) -> bool:
+        """Sends the oldest record and keeps house, if it is time; whether a record was delivered.
+
+        ``last``: before the end of the process, when records need not go slowly but must not be waited for.
+        """
+        if time.monotonic() >= self._house_at:
+            self._keep_house()
+        if self._live.failures if last else not self._replay.is_due():
+            return False
+        record = self.spool.oldest()
+        if record is None:
+            self._replay.next = self._house_at  # what was counted can't be read
+            return False
+        try:
+            batch = SpanBatch.from_request(record.data, record.count)
+        except ValueError:  # no request of ours, for all that its checksum holds
+            self._settle(record, ExportOutcome(failed=record.count))
+            return False
+        outcome = send(batch)
+        if outcome.failed:
+            self._not_taken(record, outcome)
+            return False
+        self._strikes = 0
+        self._live.succeeded()
+        self._replay.failures = 0
+        self._replay.next = time.monotonic() + record.nbytes / REPLAY_RATE
+        self._settle(record, outcome)
+        return True
+
+    def _not_taken(self, record: Record, outcome: ExportOutcome) -> None:
+        self._replay.failed()
+        # A record that a collector in good health does not take must not keep the others for ever.
+        self._strikes = self._strikes + 1 if not self._live.failures else 0
+        if outcome.failed < record.count and record.own:
+            kept = sum(p.count for p in outcome.remains if self.spool.append(p.buffers, p.count))
+            self._settle(record, outcome, kept)
+        elif self._strikes >= _STRIKES:
+            self._strikes = 0
+            text = "a spooled batch of %d spans was refused %d times by a collector that takes others: dropped"
+            self.log.warning("struck", text, record.count, _STRIKES)
+            self._settle(record, outcome)
+
+    def _settle(self, record: Record, outcome: ExportOutcome, kept: int = 0) -> None:
+        """The record is done with; spans of this process's account are counted where they went."""
+        self.spool.acknowledge(record)
+        if not record.own:
+            return
+        self._counters.add("exported", outcome.exported)
+        self._counters.add("rejected", outcome.rejected)
+        self._counters.add("too_large", outcome.too_large)
+        self._counters.add("export_failed", outcome.failed - kept)
+        self._counters.add("spooled", kept - record.count)
+
+    def _keep_house(self) -> None:
+        self._house_at = time.monotonic() + _HOUSEKEEPING
+        self.spool.adopt()
+        expired = self.spool.expire()
+        if expired:
+            self._counters.add("spooled", -expired)
+            self._counters.add("export_failed", expired)
+            self.log.warning("expired", "%d spooled spans were too old and dropped", expired)
