@@ -7,6 +7,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+SECONDS ?= 600
+RATE ?= 20000
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -34,6 +36,9 @@ reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and
 bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; figures and ratios in build/bench.json
 	@mkdir -p build
 	@$(BIN)/python -m pytest bench --benchmark-json=build/bench.json $(ARGS)
+
+soak: $(BUILT) $(VENV)/.group-bench ## spans for SECONDS at RATE a second to a collector in trouble: none may get lost
+	@$(BIN)/python -m bench.soak --seconds $(SECONDS) --rate $(RATE) --json build/soak.json $(ARGS)
 
 gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
 	@$(BIN)/python -m bench.gate $(ARGS)
