@@ -13,9 +13,11 @@ collector closes.
 from __future__ import annotations
 
 import gzip
+import importlib
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -269,4 +271,7 @@ def _inflate(body: bytes, headers: Message[str, str]) -> bytes:
     encoding = headers.get("content-encoding", "")
     if encoding == "gzip":
         return gzip.decompress(body)
+    if encoding == "zstd":
+        name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+        return bytes(importlib.import_module(name).decompress(body))
     return zlib.decompress(body) if encoding == "deflate" else body

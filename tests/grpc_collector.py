@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +48,12 @@ class Request:
     metadata: dict[str, Any]
     arrived: float = field(default_factory=time.monotonic)
 
+    @property
+    def names(self) -> list[str]:
+        """Of the spans."""
+        resources = ExportTraceServiceRequest.FromString(self.body).resource_spans
+        return [span.name for resource in resources for scope in resource.scope_spans for span in scope.spans]
+
 
 def partial(rejected: int, message: str = "") -> bytes:
     answer = ExportTracePartialSuccess(rejected_spans=rejected, error_message=message)
@@ -57,14 +63,21 @@ def partial(rejected: int, message: str = "") -> bytes:
 class GRPCCollector:
     """Answers with what it was scripted to, then with success, and keeps the requests."""
 
-    def __init__(self, tls: grpc.ServerCredentials | None = None, address: str = "127.0.0.1:0") -> None:
+    def __init__(
+        self,
+        tls: grpc.ServerCredentials | None = None,
+        address: str = "127.0.0.1:0",
+        options: Sequence[tuple[str, Any]] = (),
+    ) -> None:
         self.requests: list[Request] = []
         self._accepted: list[Request] = []
         self._script: deque[Any] = deque()
         self._default: Any = b""
         self._changed = threading.Condition()
         self._closing = threading.Event()
-        self._server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0), *options]
+        )
         handler = grpc.unary_unary_rpc_method_handler(self._export)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, {"Export": handler}),)
@@ -108,11 +121,15 @@ class GRPCCollector:
             assert self._changed.wait_for(lambda: len(self.requests) >= number, PATIENCE), "no request"
             return self.requests[number - 1]
 
+    def judge(self, request: Request) -> Any:
+        """The answer to a request for which none was scripted."""
+        return self._default
+
     def _export(self, body: bytes, context: Any) -> bytes:
         with self._changed:
             request = Request(body, dict(context.invocation_metadata()))
             self.requests.append(request)
-            answer = self._script.popleft() if self._script else self._default
+            answer = self._script.popleft() if self._script else self.judge(request)
             if isinstance(answer, bytes):
                 self._accepted.append(request)
             self._changed.notify_all()

@@ -236,6 +236,7 @@ def test_a_wrong_timeout_variable_gets_one_warning_and_the_default(
         ("none", "none"),
         (" GZip ", "gzip"),
         ("deflate", "deflate"),
+        ("zstd", "zstd"),
         (Compression.Gzip, "gzip"),
         (Compression.Deflate, "deflate"),
         (Compression.NoCompression, "none"),
@@ -263,8 +264,8 @@ def test_a_wrong_compression_variable_gets_one_warning_and_the_default(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "brotli")
     assert resolve().compression == "none"
     assert one_warning(caplog) == (
-        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION='brotli' is not known; allowed: none, gzip, deflate; "
-        "using the default, none"
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION='brotli' is not known; allowed: none, gzip, deflate, "
+        "zstd; using the default, none"
     )
 
 

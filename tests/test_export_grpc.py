@@ -129,6 +129,17 @@ def test_the_collector_reads_every_compression(value: str, collector: GRPCCollec
     assert len(collector.requests[0].body) > 60_000
 
 
+def test_zstd_is_refused_because_grpcio_has_none(
+    collector: GRPCCollector, make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = "'zstd' works over HTTP alone: grpcio has none; allowed: none, gzip, deflate"
+    with pytest.raises(ValueError, match=f"compression={said}"):
+        make(collector, compression="zstd")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd")
+    assert make(collector).export_batch(batch()) == EXPORTED
+    assert one_warning(caplog) == f"OTEL_EXPORTER_OTLP_COMPRESSION={said}; using the default, none"
+
+
 # --- where it goes
 
 

@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from otlpfast import BatchSpanProcessor, OTLPSpanExporter
 from otlpfast.batch import ExportOutcome
 from otlpfast.export import http
-from otlpfast.export.grpc import GRPCSpanExporter, read_retry_delay
+from otlpfast.export.grpc import GRPCSpanExporter
+from otlpfast.export.grpc_failure import read_retry_delay
 
 from .collector import PATIENCE, Collector
 from .exporting import (  # noqa: F401

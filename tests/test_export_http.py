@@ -39,7 +39,7 @@ from .exporting import (  # noqa: F401
 # --- what is sent
 
 
-@pytest.mark.parametrize("compression", [None, "gzip", "deflate", Compression.Gzip])
+@pytest.mark.parametrize("compression", [None, "gzip", "deflate", "zstd", Compression.Gzip])
 def test_a_batch_arrives_as_the_official_encoder_writes_it(
     collector: Collector, make: Make, compression: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

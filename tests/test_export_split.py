@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import threading
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otlpfast import BatchSpanProcessor, TracerProvider
 from otlpfast.batch import ExportOutcome
+from otlpfast.export.pieces import Piece, Sending
 
 from .collector import PATIENCE, Collector, Reply, Request
 from .exporting import (  # noqa: F401
@@ -47,6 +53,15 @@ def names(count: int) -> list[str]:
     return [f"span {number}" for number in range(count)]
 
 
+def names_in(body: bytes) -> list[str]:
+    resources = ExportTraceServiceRequest.FromString(body).resource_spans
+    return [span.name for resource in resources for scope in resource.scope_spans for span in scope.spans]
+
+
+def remaining(outcome: ExportOutcome) -> list[str]:
+    return [name for piece in outcome.remains for name in names_in(bytes(piece))]
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 12])
 def test_a_batch_that_the_collector_finds_too_large_arrives_in_smaller_ones(
     make: Make, caplog: pytest.LogCaptureFixture, limit: int
@@ -82,9 +97,11 @@ def test_halves_that_meet_other_answers_are_accounted_for_one_by_one(
     collector: Collector, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     collector.script(Reply(413), Reply(413), Reply(400), Reply.partial_success(1), Reply(500))
-    outcome = make(collector).export_batch(batch(8))
+    sent = batch(8)
+    outcome = make(collector).export_batch(sent)
     assert [len(request.spans) for request in collector.requests] == [8, 4, 2, 2, 4]
     assert outcome == ExportOutcome(exported=1, rejected=3, failed=4)
+    assert remaining(outcome) == names(8)[4:]
     assert len(warnings(caplog)) == 3
 
 
@@ -99,7 +116,48 @@ def test_the_deadline_holds_for_all_halves_together(make: Make, caplog: pytest.L
         collector.script(Reply(413), Reply(413), Reply(), Reply(delay=float("inf")))
         outcome = make(collector).export_batch(batch(8), timeout=1)
     assert outcome == ExportOutcome(exported=2, failed=6)
+    assert remaining(outcome) == names(8)[2:]
     assert "timed out after 1 s waiting for the answer" in warnings(caplog)[0]
+
+
+def test_where_everything_fails_the_batch_itself_is_what_remains(collector: Collector, make: Make) -> None:
+    collector.script(Reply(413), then=Reply(500))
+    for sent in (batch(8), batch(8)):
+        outcome = make(collector).export_batch(sent)
+        assert (outcome, outcome.remains) == (ExportOutcome(failed=8), ())
+        assert names_in(bytes(sent)) == names(8)
+
+
+@settings(max_examples=60)
+@given(count=st.integers(1, 20), seed=st.randoms(use_true_random=False))
+def test_every_span_is_accounted_for_once_and_what_failed_remains(count: int, seed: random.Random) -> None:
+    """Whatever is answered to each piece, also where sending breaks off."""
+    became: dict[str, list[str]] = {"exported": [], "rejected": [], "failed": [], "too_large": []}
+    warned: list[str] = []
+
+    def send(piece: Piece) -> ExportOutcome | str:
+        inside = names_in(b"".join(piece.buffers))
+        answer = seed.choice(["exported", "rejected", "failed", "too large", "too large", "raise"])
+        if answer == "raise":
+            raise ConnectionError
+        if answer == "too large":
+            became["too_large"] += inside if len(inside) == 1 else []
+            return "the other end says so"
+        became[answer] += inside
+        return ExportOutcome(**{answer: len(inside)})
+
+    sent = batch(count)
+    sending = Sending(sent, 0, lambda kind, text: warned.append(text))
+    with contextlib.suppress(ConnectionError):
+        sending.run(send)
+    outcome = sending.outcome()
+    lost = set(became["exported"] + became["rejected"] + became["too_large"])
+    assert outcome.exported == len(became["exported"])
+    assert outcome.rejected == len(became["rejected"])
+    assert outcome.too_large == len(became["too_large"]) == len(warned)
+    assert outcome.failed == count - len(lost)
+    whole = outcome.failed in (0, count)
+    assert remaining(outcome) == ([] if whole else [name for name in names(count) if name not in lost])
 
 
 # --- max_request_bytes

@@ -145,7 +145,11 @@ def test_a_span_that_ends_in_the_exporter_does_not_wait_for_it(batching: Batchin
         return ExportOutcome(exported=batch.count)
 
     processor = batching(
-        Encoded(export), max_queue_size=5, max_export_batch_size=5, on_full="block", block_timeout_millis=60_000
+        Encoded(export),
+        max_queue_size=5,
+        max_export_batch_size=5,
+        on_full="block",
+        block_timeout_millis=60_000,
     )
     traced = provider(processor)
     with soon():
@@ -182,7 +186,11 @@ def test_shutdown_lets_those_go_on_who_wait(batching: Batching) -> None:
         ({"on_full": "panic"}, ValueError, "on_full='panic': one of drop_newest, drop_oldest, block, spool"),
         ({"on_full": 5}, TypeError, "on_full=5"),
         ({"on_full": "spool"}, ValueError, "needs a spool_dir"),
-        ({"block_timeout_millis": 0}, ValueError, "block_timeout_millis=0: a positive number of milliseconds"),
+        (
+            {"block_timeout_millis": 0},
+            ValueError,
+            "block_timeout_millis=0: a positive number of milliseconds",
+        ),
         ({"block_timeout_millis": "1"}, TypeError, "block_timeout_millis='1'"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Spans at a steady rate, to a collector that is killed, hangs, resets connections and comes back at random."""
+"""Spans at a steady rate, to a collector that is killed, hangs, resets connections, comes back."""

@@ -62,6 +62,7 @@ class Collector:
 
     def __init__(self, port: int, ids: str) -> None:
         self.resets = False
+        self._turns = 0
         self._file = os.open(ids, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._listener = socket.create_server(("127.0.0.1", port), backlog=64)
         self.port: int = self._listener.getsockname()[1]
@@ -74,12 +75,11 @@ class Collector:
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            turn = 0
             with connection.makefile("rb") as stream:
                 while body := _read_body(stream):
-                    turn += 1
                     if self.resets:
-                        if turn % 2 == 0 or len(body) % 2:
+                        self._turns += 1
+                        if self._turns % 2:
                             os.write(self._file, span_ids(body))
                         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                         return

@@ -14,6 +14,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from ._impl import IMPLEMENTATION, encode_spans
+from ._signals import SignalFlush, flush_on_signal
 from .batch import ExportOutcome, SpanBatch
 from .export import OTLPSpanExporter
 from .pool import SpanPool, SpanWrapper
@@ -30,6 +31,7 @@ __all__ = [
     "BatchSpanProcessor",
     "ExportOutcome",
     "OTLPSpanExporter",
+    "SignalFlush",
     "SimpleSpanProcessor",
     "Span",
     "SpanBatch",
@@ -39,4 +41,5 @@ __all__ = [
     "TracerProvider",
     "__version__",
     "encode_spans",
+    "flush_on_signal",
 ]

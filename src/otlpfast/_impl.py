@@ -12,6 +12,8 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING
 
+from ._life import is_subinterpreter
+
 
 def _has_core() -> bool:
     # In a source tree the folder of the core's parts answers to the same name; it has no origin, a built
@@ -35,6 +37,14 @@ def _choose(wanted: str) -> str:
         )
     return "_pure"
 
+
+if is_subinterpreter():
+    # The core's module loads into one interpreter of a process, whichever comes first; and with either
+    # implementation CPython aborts the process when a subinterpreter ends that has a daemon thread.
+    raise ImportError(
+        "otlpfast can't be imported in a subinterpreter: import it in the main interpreter of the process "
+        "(with mod_wsgi: WSGIApplicationGroup %{GLOBAL})"
+    )
 
 if TYPE_CHECKING:
     from . import _pure as core

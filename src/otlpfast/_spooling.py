@@ -91,8 +91,8 @@ class Spooling:
         spool = self.spool
         if self._has_refused:
             self._has_refused = False
-            text = "the spool takes no more spans, which are dropped: %d of at most %d bytes, in %s"
-            self.log.warning("refused", text, spool.nbytes, spool.max_bytes, spool.directory)
+            text = "the spool in %s takes no more spans, which are dropped: %s"
+            self.log.warning("refused", text, spool.directory, spool.refusal)
         elif self._has_kept:
             self._has_kept = False
             text = "the collector does not take spans in time: they are kept in %s until it does, %d so far"
@@ -115,7 +115,9 @@ class Spooling:
             return False
         record = self.spool.oldest()
         if record is None:
-            self._replay.next = self._house_at  # what was counted can't be read
+            if self.spool.records:  # they can't be read now
+                self._replay.next = self._house_at
+            self._reconcile()
             return False
         try:
             batch = SpanBatch.from_request(record.data, record.count)
@@ -156,12 +158,20 @@ class Spooling:
         self._counters.add("too_large", outcome.too_large)
         self._counters.add("export_failed", outcome.failed - kept)
         self._counters.add("spooled", kept - record.count)
+        if not self.spool.records:
+            self._reconcile()
 
     def _keep_house(self) -> None:
         self._house_at = time.monotonic() + _HOUSEKEEPING
         self.spool.adopt()
-        expired = self.spool.expire()
-        if expired:
-            self._counters.add("spooled", -expired)
-            self._counters.add("export_failed", expired)
-            self.log.warning("expired", "%d spooled spans were too old and dropped", expired)
+        self.spool.expire()
+        self._reconcile()
+
+    def _reconcile(self) -> None:
+        """Counts spans of this process that the spool no longer has, though nobody acknowledged them."""
+        lost = self._counters.snapshot()["spooled"] - self.spool.own_spans
+        if lost > 0:  # below 0 another thread is about to count what it has just appended
+            self._counters.add("spooled", -lost)
+            self._counters.add("export_failed", lost)
+            text = "%d spans in the spool were too old, or damaged, and are dropped"
+            self.log.warning("lost", text, lost)

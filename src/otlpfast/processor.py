@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor as _SDKBatchSpanPr
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor as _SDKSimpleSpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from . import _life, _signals
 from ._account import ACCOUNT, Stats, stats
 from ._arguments import (
     LONGEST_WAIT,
@@ -131,6 +132,8 @@ class BatchSpanProcessor(SpanProcessor):
             self, (BatchSpanProcessor, SimpleSpanProcessor, _SDKBatchSpanProcessor, _SDKSimpleSpanProcessor)
         )
         self._start_anew()
+        _life.watch(self)
+        _signals.follow_variable()
         publish(self, "batching_span_processor", queue_size, meter_provider)
 
     def _start_anew(self) -> None:

@@ -20,6 +20,7 @@ from numbers import Real
 from typing import TypeVar
 from urllib.parse import unquote
 
+from .compression import COMPRESSIONS, compressor_of
 from .endpoint import URL_ALLOWED, Endpoint, Unusable, mask_url, parse_endpoint, printable
 from .proxy import Proxy, find_proxy
 
@@ -29,7 +30,6 @@ logger = logging.getLogger("otlpfast.export")
 
 DEFAULT_ENDPOINT = "http://localhost:4318/v1/traces"
 DEFAULT_TIMEOUT = 10.0
-COMPRESSIONS = ("none", "gzip", "deflate")
 
 _GENERIC = "OTEL_EXPORTER_OTLP_"
 _TRACES = "OTEL_EXPORTER_OTLP_TRACES_"
@@ -171,6 +171,8 @@ def _read_compression(value: object, source: str) -> str:
     name = str(value).strip().lower()
     if name not in COMPRESSIONS:
         raise Unusable(f"{printable(repr(value))} is not known; allowed: {', '.join(COMPRESSIONS)}")
+    if name == "zstd":
+        compressor_of(name)  # is it there?
     return name
 
 

@@ -15,50 +15,28 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .._log import RateLimitedLog
 from ..batch import ExportOutcome
-from .answer import MAX_RESPONSE, _fields, read_partial_success
+from .answer import MAX_RESPONSE, read_partial_success
 from .config import logger, printable
 from .grpc_channel import Calls
+from .grpc_failure import Failure
 from .grpc_settings import resolve_grpc
+from .pieces import Sending, SpanList, as_result, read_limit, spelled
 from .retry import Retry
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from ..batch import SpanBatch
+    from .pieces import Piece
 
 _HTTP_PORT = 4318
-_RETRYABLE = frozenset(  # specification "OTLP/gRPC", "Failures"
-    ("CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS")
-)
+_DEFAULT_LIMIT = 4 * 1024 * 1024 - 1024  # what most servers take, less what framing may add
 _HINTS = {
     "UNAUTHENTICATED": "are the credentials in the headers right?",
     "PERMISSION_DENIED": "are the credentials in the headers right?",
     "UNIMPLEMENTED": "is it an OTLP/gRPC port, and does it take this compression?",
     "RESOURCE_EXHAUSTED": "too large a batch for the collector, or answer for us, or too high a rate",
 }
-# What grpcio says when there is no use in trying again before somebody has changed something.
-_HOPELESS = (
-    (
-        "http1-server",
-        re.compile(r"http1\.x server|Failed parsing HTTP/2", re.IGNORECASE),
-        "the answer is not HTTP/2 (is it an OTLP/gRPC port? OTLP/HTTP usually has 4318)",
-    ),
-    (
-        "tls",
-        re.compile(r"CERTIFICATE_VERIFY_FAILED|Hostname Verification|Peer name", re.IGNORECASE),
-        "TLS: certificate verify failed; trusted: {trust}",
-    ),
-    (
-        "tls",
-        re.compile(r"WRONG_VERSION_NUMBER|Cannot check peer: missing selected ALPN", re.IGNORECASE),
-        "TLS failed (does the endpoint speak http:// rather than https://, or not HTTP/2?)",
-    ),
-    (
-        "tls",
-        re.compile(r"CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|BAD_CERTIFICATE|UNKNOWN_CA", re.IGNORECASE),
-        "TLS: the handshake was refused (does the collector want another client certificate?)",
-    ),
-)
 
 
 class GRPCSpanExporter(SpanExporter):
@@ -76,14 +54,17 @@ class GRPCSpanExporter(SpanExporter):
     insecure: no TLS, where the endpoint has no scheme that says so.
     credentials: `grpc.ChannelCredentials` in place of those made of the files.
     channel_options: pairs for the gRPC channel, which win over the exporter's own.
+    max_request_bytes: a larger request, before compression, is sent as several smaller ones. 1 KiB less than
+        4 MiB by default, which is what most servers take; 0 for no limit.
 
     What is not given comes from `OTEL_EXPORTER_OTLP_TRACES_*` and `OTEL_EXPORTER_OTLP_*` (ENDPOINT, HEADERS,
     TIMEOUT in seconds, COMPRESSION, CERTIFICATE, CLIENT_KEY, CLIENT_CERTIFICATE, INSECURE), the credentials
     from `OTEL_PYTHON_EXPORTER_OTLP_GRPC[_TRACES]_CREDENTIAL_PROVIDER`. A wrong argument raises ValueError or
     TypeError; a wrong variable gets one warning and the default.
 
-    Failures that the specification calls retryable are tried again within the time-out. Thread-safe, usable
-    after fork. Trouble is logged to `otlpfast.export`, each kind at most once a minute.
+    Failures that the specification calls retryable are tried again within the time-out. A request that the
+    collector finds too large is sent again in halves, down to single spans. Thread-safe, usable after fork.
+    Trouble is logged to `otlpfast.export`, each kind at most once a minute.
 
     Specification: "OTLP/gRPC", "OpenTelemetry Protocol Exporter".
     """
@@ -101,7 +82,9 @@ class GRPCSpanExporter(SpanExporter):
         insecure: bool | None = None,
         credentials: object = None,
         channel_options: Iterable[tuple[str, Any]] = (),
+        max_request_bytes: int | None = None,
     ) -> None:
+        self._limit = read_limit(max_request_bytes, _DEFAULT_LIMIT)
         self._grpc = _grpcio()
         self._settings = resolve_grpc(
             endpoint,
@@ -135,20 +118,16 @@ class GRPCSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Encode and send spans. SUCCESS when the collector took them, also if it refused a part of them."""
-        from .._impl import encode_spans
-
         if self._closed:
             self._refuse_after_shutdown()
             return SpanExportResult.FAILURE
         deadline = monotonic() + self._settings.timeout
         try:
-            body = encode_spans(spans)
+            encoded = SpanList(spans)
         except Exception as error:  # it takes any span; a list of something else is the caller's mistake
-            self._warn("encode", f"could not encode {_spans(len(spans))}: {type(error).__name__}")
+            self._warn("encode", f"could not encode {spelled(len(spans))}: {type(error).__name__}")
             return SpanExportResult.FAILURE
-        outcome = self._deliver(body, len(spans), deadline)
-        taken = outcome.failed == 0 and (outcome.exported > 0 or outcome.rejected == 0)
-        return SpanExportResult.SUCCESS if taken else SpanExportResult.FAILURE
+        return as_result(self._deliver(encoded, deadline))
 
     def export_batch(self, batch: SpanBatch, timeout: float | None = None) -> ExportOutcome:
         """Send an encoded batch; what became of its spans, which sum up to `batch.count`.
@@ -161,7 +140,7 @@ class GRPCSpanExporter(SpanExporter):
             return ExportOutcome(failed=batch.count)
         own = self._settings.timeout
         deadline = monotonic() + (own if timeout is None else min(own, timeout))
-        return self._deliver(b"".join(batch.buffers), batch.count, deadline)
+        return self._deliver(batch, deadline)
 
     def shutdown(self, timeout_millis: float = 30000) -> None:
         """Close the channel; a call under way in another thread gets `timeout_millis` to end."""
@@ -180,51 +159,61 @@ class GRPCSpanExporter(SpanExporter):
         credentials = settings.credentials or grpc.ssl_channel_credentials(pem.roots, pem.key, pem.chain)
         return grpc.secure_channel(settings.endpoint.target, credentials, self._options)
 
-    def _deliver(self, body: bytes, count: int, deadline: float) -> ExportOutcome:
-        if count == 0:
-            return ExportOutcome()
+    def _deliver(self, batch: Piece, deadline: float) -> ExportOutcome:
+        """Send all of it, in as many requests as the limits of both sides want."""
+        sending = Sending(batch, self._limit, self._warn)
+        try:
+            sending.run(lambda piece: self._send(piece, deadline))
+        except Exception as error:  # whatever it is: a fault of tracing never reaches the application
+            self._cut_off(error, sending.undelivered)
+        return sending.outcome()
+
+    def _send(self, piece: Piece, deadline: float) -> ExportOutcome | str:
+        """Send a piece until it is taken, refused or given up; the answer, where it is one of too large."""
+        body, count = b"".join(piece.buffers), piece.count
         start, retry = monotonic(), Retry(deadline, self._calls.stop)
+        if start >= deadline:  # it went by with pieces before this one
+            raise TimeoutError("no time is left")
         while True:
             try:
                 answer = self._calls.export(body, self._settings.metadata, self._compression, deadline)
                 return self._judge(answer, count)
             except self._grpc.RpcError as error:
-                failure = _Failure(error)
-            except Exception as error:  # whatever it is: a fault of tracing never reaches the application
-                return self._cut_off(error, count)
+                failure = Failure(error, self._settings.compression != "none")
+            if failure.too_large:
+                return f"{self._shown()} answers gRPC {failure.code} ({self._quote(failure.details)})"
             if failure.code == "UNAVAILABLE" and failure.delay is None:
                 self._calls.hang_up()  # gRPC would wait longer and longer before it connects anew
             if self._closed or not (failure.retryable and retry.pause(failure.delay)):
                 return self._give_up(failure, count, monotonic() - start, retry.why_not)
 
-    def _cut_off(self, error: Exception, count: int) -> ExportOutcome:
+    def _cut_off(self, error: Exception, count: int) -> None:
         reason = f"unexpected {type(error).__name__}"
         if self._closed:
             reason = "cut off by the shutdown of the exporter"
         elif isinstance(error, (TimeoutError, ConnectionError)):  # our own words
             reason = str(error)
-        self._warn("cut off", f"could not deliver {_spans(count)} to {self._shown()}: {reason}")
-        return ExportOutcome(failed=count)
+        self._warn("cut off", f"could not deliver {spelled(count)} to {self._shown()}: {reason}")
 
-    def _give_up(self, failure: _Failure, count: int, took: float, why_not: str) -> ExportOutcome:
+    def _give_up(self, failure: Failure, count: int, took: float, why_not: str) -> ExportOutcome:
         shown = self._shown()
         if self._closed:
-            return self._cut_off(ConnectionError(), count)
-        if failure.hopeless:
+            self._cut_off(ConnectionError(), count)
+        elif failure.hopeless:
             kind, reason = failure.hopeless
             reason = reason.format(trust=self._settings.pem.trust)
-            self._warn(kind, f"could not deliver {_spans(count)} to {shown}: {reason}")
+            self._warn(kind, f"could not deliver {spelled(count)} to {shown}: {reason}")
         elif failure.retryable:
             reason = self._reason(failure, took) + why_not
-            self._warn(failure.code, f"could not deliver {_spans(count)} to {shown}: {reason}")
+            self._warn(failure.code, f"could not deliver {spelled(count)} to {shown}: {reason}")
         else:
             hint = f": {_HINTS[failure.code]}" if failure.code in _HINTS else ""
             said = f" ({self._quote(failure.details)})" if failure.details else ""
-            self._warn(failure.code, f"{shown} refused {_spans(count)}: gRPC {failure.code}{said}{hint}")
+            self._warn(failure.code, f"{shown} refused {spelled(count)}: gRPC {failure.code}{said}{hint}")
             return ExportOutcome(rejected=count)
         return ExportOutcome(failed=count)
 
-    def _reason(self, failure: _Failure, took: float) -> str:
+    def _reason(self, failure: Failure, took: float) -> str:
         """A failure that might have passed, in words that tell a user what to look at."""
         details = failure.details
         if "Connection refused" in details or "No such file" in details:
@@ -245,7 +234,7 @@ class GRPCSpanExporter(SpanExporter):
         rejected = min(rejected, count)
         said = f": {self._quote(message)}" if message else ""
         if rejected:
-            self._warn("partial success", f"{self._shown()} rejected {rejected} of {_spans(count)}{said}")
+            self._warn("partial success", f"{self._shown()} rejected {rejected} of {spelled(count)}{said}")
         elif said:
             self._warn("remark", f"{self._shown()} took the spans with a remark{said}")
         return ExportOutcome(exported=count - rejected, rejected=rejected)
@@ -268,45 +257,6 @@ class GRPCSpanExporter(SpanExporter):
     def _refuse_after_shutdown(self) -> None:
         text = f"the exporter to {self._shown()} is shut down; spans that still come are lost"
         self._warnings.warning("shutdown", "%s", text, interval=math.inf)
-
-
-class _Failure:
-    """What an RpcError of grpcio says; `delay` in seconds, where the server asks for one (RetryInfo)."""
-
-    def __init__(self, error: Any) -> None:
-        self.code: str = error.code().name
-        self.details: str = error.details() or ""
-        pairs = error.trailing_metadata() or ()
-        status = next((value for key, value in pairs if key == "grpc-status-details-bin"), b"")
-        self.delay = read_retry_delay(status)
-        local = self.code in ("UNAVAILABLE", "INTERNAL", "UNKNOWN")
-        self.hopeless = _hopeless(self.details) if local else None
-        throttled = self.code == "RESOURCE_EXHAUSTED" and self.delay is not None
-        self.retryable = not self.hopeless and (self.code in _RETRYABLE or throttled)
-
-
-def _hopeless(details: str) -> tuple[str, str] | None:
-    return next(((kind, reason) for kind, pattern, reason in _HOPELESS if pattern.search(details)), None)
-
-
-def read_retry_delay(status: bytes) -> float | None:
-    """Seconds of the RetryInfo in a serialised google.rpc.Status, or None where it has none."""
-    try:
-        for number, detail in _fields(status):
-            if number != 3 or not isinstance(detail, bytes):
-                continue
-            any_ = dict(_fields(detail))
-            url, value = any_.get(1, b""), any_.get(2, b"")
-            if isinstance(url, bytes) and url.endswith(b"/google.rpc.RetryInfo") and isinstance(value, bytes):
-                delay = dict(_fields(value)).get(1, b"")
-                parts = dict(_fields(delay)) if isinstance(delay, bytes) else {}
-                seconds, nanos = parts.get(1, 0), parts.get(2, 0)
-                if isinstance(seconds, int) and isinstance(nanos, int):
-                    # A negative number, here one beyond 63 bits, is nonsense.
-                    return seconds + nanos / 1e9 if max(seconds, nanos) < 1 << 63 else 0.0
-    except ValueError:
-        pass
-    return None
 
 
 def _grpcio() -> Any:
@@ -333,7 +283,3 @@ def _options(given: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
         return tuple({**own, **dict(given)}.items())
     except (TypeError, ValueError):
         raise TypeError("channel_options must be pairs of name and value") from None
-
-
-def _spans(count: int) -> str:
-    return "1 span" if count == 1 else f"{count} spans"

@@ -20,6 +20,7 @@ from . import config
 from .config import Endpoint, Settings, Unusable, logger, parse_endpoint, printable
 
 DEFAULT_ENDPOINT = "http://localhost:4317"
+COMPRESSIONS = ("none", "gzip", "deflate")  # of grpcio
 PROVIDERS = "opentelemetry_otlp_credential_provider"  # the group of entry points
 
 _ALLOWED = "host:port, an http:// or https:// URL with a host, or a gRPC target such as unix:///path"
@@ -93,9 +94,7 @@ def resolve_grpc(
         endpoint=place,
         headers=fields,
         timeout=config._choose("timeout", timeout, "TIMEOUT", config._read_timeout, config.DEFAULT_TIMEOUT),
-        compression=config._choose(
-            "compression", compression, "COMPRESSION", config._read_compression, "none"
-        ),
+        compression=config._choose("compression", compression, "COMPRESSION", _read_compression, "none"),
         tls=None,
         metadata=tuple((k, v.encode() if k.endswith("-bin") else v) for k, v in fields.items()),
         pem=PEM()
@@ -103,6 +102,14 @@ def resolve_grpc(
         else _resolve_pem(certificate_file, client_key_file, client_certificate_file),
         credentials=credentials,
     )
+
+
+def _read_compression(value: object, source: str) -> str:
+    name = str(value).strip().lower()
+    if name not in COMPRESSIONS:
+        what = "works over HTTP alone: grpcio has none" if name == "zstd" else "is not known"
+        raise Unusable(f"{printable(repr(value))} {what}; allowed: {', '.join(COMPRESSIONS)}")
+    return name
 
 
 def parse_target(text: str) -> Endpoint:

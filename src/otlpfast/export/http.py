@@ -27,11 +27,10 @@ from .answer import (
     read_partial_success,
 )
 from .config import Settings, logger, mask_url, printable, resolve
-from .connection import Connection, size
-from .pieces import SpanList
+from .pieces import Sending, SpanList, as_result, read_limit, spelled
 from .proxy import ProxyRefused
 from .retry import RETRYABLE, Retry, Stop, is_transient, read_retry_after
-from .session import SessionConnection, choose_session
+from .session import choose_session
 from .transport import LONGEST_WAIT, Transport
 
 if TYPE_CHECKING:
@@ -41,7 +40,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from ..batch import SpanBatch
+    from .connection import Connection
     from .pieces import Piece
+    from .session import SessionConnection
 
 _GRPC_PORT = 4317
 _DEFAULT_LIMIT = 64 * 1024 * 1024  # specification: what a receiver should take at least
@@ -69,7 +70,9 @@ class OTLPSpanExporter(SpanExporter):
         `http+unix://%2Fpath%2Fof%2Fsocket/v1/traces` go to a unix socket.
     headers: sent with each request; names replace those of the variable.
     timeout: seconds for one export, all in all: name lookup, connection, request, answer. 10 by default.
-    compression: "none" (default), "gzip" or "deflate", or a member of the official exporter's `Compression`.
+    compression: "none" (default), "gzip", "deflate" or "zstd", or a member of the official exporter's
+        `Compression`. "zstd" takes Python 3.14 or `pip install otlpfast[zstd]`, and a collector that knows
+        it; gzip and deflate take less CPU with `pip install otlpfast[isal]`.
     certificate_file: PEM file of CAs to trust in place of the system's.
     client_key_file, client_certificate_file: PEM files for mutual TLS.
     max_request_bytes: a larger request, before compression, is sent as several smaller ones. 64 MiB by
@@ -107,7 +110,7 @@ class OTLPSpanExporter(SpanExporter):
         max_request_bytes: int | None = None,
         session: requests.Session | None = None,
     ) -> None:
-        self._limit = _read_limit(max_request_bytes)
+        self._limit = read_limit(max_request_bytes, _DEFAULT_LIMIT)
         self._settings = resolve(
             endpoint,
             headers,
@@ -144,11 +147,9 @@ class OTLPSpanExporter(SpanExporter):
         try:
             encoded = SpanList(spans)
         except Exception as error:  # it takes any span; a list of something else is the caller's mistake
-            self._warn("encode", f"could not encode {_spans(len(spans))}: {type(error).__name__}")
+            self._warn("encode", f"could not encode {spelled(len(spans))}: {type(error).__name__}")
             return SpanExportResult.FAILURE
-        outcome = self._deliver(encoded, self._settings.timeout - (monotonic() - start))
-        taken = outcome.failed == 0 and (outcome.exported > 0 or outcome.rejected + outcome.too_large == 0)
-        return SpanExportResult.SUCCESS if taken else SpanExportResult.FAILURE
+        return as_result(self._deliver(encoded, self._settings.timeout - (monotonic() - start)))
 
     def export_batch(self, batch: SpanBatch, timeout: float | None = None) -> ExportOutcome:
         """Send an encoded batch; what became of its spans, which sum up to `batch.count`.
@@ -178,39 +179,19 @@ class OTLPSpanExporter(SpanExporter):
     def _deliver(self, batch: Piece, timeout: float) -> ExportOutcome:
         """Send all of it, in as many requests as the limits of both sides want, in one turn."""
         deadline = monotonic() + min(timeout, LONGEST_WAIT)
-        exported = rejected = too_large = 0
-        pending = [batch] if batch.count else []
+        sending = Sending(batch, self._limit, self._warn)
         try:
-            if not pending:
-                return ExportOutcome()
-            with self._transport.turn(deadline) as connection:
-                while pending:
-                    piece = pending.pop()
-                    outcome = self._send(connection, piece, deadline, timeout)
-                    if outcome is None:
-                        pending += reversed(piece.split())
-                    else:
-                        exported += outcome.exported
-                        rejected += outcome.rejected
-                        too_large += outcome.too_large
-                    if piece is not batch:
-                        piece.release()
+            if batch.count:
+                with self._transport.turn(deadline) as connection:
+                    sending.run(lambda piece: self._send(connection, piece, deadline, timeout))
         except Exception as error:  # whatever it is: a fault of tracing never reaches the application
-            self._warn_undelivered(error, batch.count - exported - rejected - too_large, timeout, "")
-        finally:
-            for piece in pending:
-                if piece is not batch:
-                    piece.release()
-        failed = batch.count - exported - rejected - too_large
-        return ExportOutcome(exported, rejected, failed, too_large)
+            self._warn_undelivered(error, sending.undelivered, timeout, "")
+        return sending.outcome()
 
     def _send(
         self, connection: Connection | SessionConnection, piece: Piece, deadline: float, timeout: float
-    ) -> ExportOutcome | None:
-        """Send a piece until it is taken, refused or given up; None where it is to be split and sent anew."""
-        nbytes = sum(map(size, piece.buffers))
-        if 0 < self._limit < nbytes:
-            return self._too_large(piece, nbytes, f"max_request_bytes is {self._limit}")
+    ) -> ExportOutcome | str:
+        """Send a piece until it is taken, refused or given up; the answer, where it is one of too large."""
         request = self._transport.request(piece.buffers)
         retry = Retry(deadline, self._stop)
         while True:
@@ -222,23 +203,17 @@ class OTLPSpanExporter(SpanExporter):
                 self._warn_undelivered(error, piece.count, timeout, retry.why_not)
                 return ExportOutcome(failed=piece.count)
             if answer.status == _TOO_LARGE and not answer.flaw:
-                return self._too_large(piece, nbytes, f"{self._shown()} answers {self._status(answer)}")
+                return f"{self._shown()} answers {self._status(answer)}"
             retryable = answer.status in RETRYABLE and answer.flaw != OVERSIZED
             if not (retryable and retry.pause(read_retry_after(answer.headers.get("retry-after")))):
                 return self._judge(answer, piece.count, retry.why_not)
-
-    def _too_large(self, piece: Piece, nbytes: int, reason: str) -> ExportOutcome | None:
-        if piece.count > 1:
-            return None
-        self._warn("too large", f"a span of {nbytes} bytes is too large and dropped: {reason}")
-        return ExportOutcome(too_large=1)
 
     def _warn_undelivered(self, error: Exception, count: int, timeout: float, why: str) -> None:
         kind, reason = explain(error, self._settings, timeout)
         hint = self._port_hint()
         if (proxy := self._settings.proxy) is not None:
             hint += f"; it went to the proxy {proxy.shown}"
-        self._warn(kind, f"could not deliver {_spans(count)} to {self._shown()}: {reason}{hint}{why}")
+        self._warn(kind, f"could not deliver {spelled(count)} to {self._shown()}: {reason}{hint}{why}")
 
     def _judge(self, answer: Answer, count: int, why_not: str = "") -> ExportOutcome:
         """What the answer means for the spans; `why_not` says why it is the last one.
@@ -248,13 +223,13 @@ class OTLPSpanExporter(SpanExporter):
         if answer.flaw == OVERSIZED:  # the specification: an error, and not one to retry
             limit = f"{MAX_RESPONSE // 2**20} MiB"
             self._warn(
-                "oversized", f"{self._shown()} answered with more than {limit}; {_spans(count)} given up"
+                "oversized", f"{self._shown()} answered with more than {limit}; {spelled(count)} given up"
             )
             return ExportOutcome(rejected=count)
         if not 200 <= answer.status < 300:
             refused = 400 <= answer.status < 500 and answer.status not in _NOT_REFUSED
             verb = "refused" if refused else "did not take"
-            text = f"{self._shown()} {verb} {_spans(count)}: {self._status(answer)}{why_not}"
+            text = f"{self._shown()} {verb} {spelled(count)}: {self._status(answer)}{why_not}"
             self._warn(f"status {answer.status}", text)
             return ExportOutcome(rejected=count) if refused else ExportOutcome(failed=count)
         if answer.flaw == CUT_SHORT:  # the status stands: they were taken
@@ -263,7 +238,7 @@ class OTLPSpanExporter(SpanExporter):
         rejected = min(rejected, count)
         said = f": {self._quote(message)}" if message else ""
         if rejected:
-            self._warn("partial success", f"{self._shown()} rejected {rejected} of {_spans(count)}{said}")
+            self._warn("partial success", f"{self._shown()} rejected {rejected} of {spelled(count)}{said}")
         elif said:
             self._warn("remark", f"{self._shown()} took the spans with a remark{said}")
         return ExportOutcome(exported=count - rejected, rejected=rejected)
@@ -340,22 +315,6 @@ def explain(error: Exception, settings: Settings, timeout: float) -> tuple[str, 
         text = os.strerror(error.errno) if error.errno else type(error).__name__
         return f"os-{error.errno}", f"{text[:1].lower()}{text[1:]}"
     return "internal", f"unexpected {type(error).__name__}"
-
-
-def _read_limit(value: int | None) -> int:
-    if value is None:
-        return _DEFAULT_LIMIT
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(
-            f"max_request_bytes must be an int, 0 for no limit; it is of type {type(value).__name__}"
-        )
-    if value < 0:
-        raise ValueError(f"max_request_bytes={value} is not allowed; allowed: bytes, 0 for no limit")
-    return value
-
-
-def _spans(count: int) -> str:
-    return "1 span" if count == 1 else f"{count} spans"
 
 
 def _version() -> str:

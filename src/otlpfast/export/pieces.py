@@ -1,13 +1,19 @@
-"""What one export sends: encoded spans that can be cut in halves where a collector finds them too large."""
+"""What one export sends: encoded spans, cut in halves where one side finds them too large."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol, cast
+
+from opentelemetry.sdk.trace.export import SpanExportResult
+
+from ..batch import ExportOutcome
+from .connection import size
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
+    from ..batch import SpanBatch
     from .connection import Part
 
 
@@ -48,3 +54,95 @@ class SpanList:
 
     def release(self) -> None:
         """Nothing that has to be given back."""
+
+
+class Sending:
+    """One batch on its way, in as many pieces as the limits of both sides want, and what became of them.
+
+    whole: the batch. It is not released here, its pieces are.
+    limit: bytes that a request may have, 0 for no limit.
+    warn: takes kind and text of a warning.
+    """
+
+    def __init__(self, whole: Piece, limit: int, warn: Callable[[str, str], None]) -> None:
+        self._whole, self._limit, self._warn = whole, limit, warn
+        self._pending = [whole] if whole.count else []  # the last one is the next
+        self._failed: list[Piece] = []
+        self._exported = self._rejected = self._too_large = 0
+
+    def run(self, send: Callable[[Piece], ExportOutcome | str]) -> None:
+        """Send piece after piece; what `send` raises leaves the rest undelivered.
+
+        send: sends a piece until it is taken, refused or given up, as a whole; says what became of it, or in
+            words why the other end finds it too large.
+        """
+        while self._pending:
+            piece = self._pending[-1]
+            nbytes = sum(map(size, piece.buffers))
+            if 0 < self._limit < nbytes:
+                outcome: ExportOutcome | str = f"max_request_bytes is {self._limit}"
+            else:
+                outcome = send(piece)
+            if isinstance(outcome, str) and piece.count > 1:
+                self._pending[-1:] = reversed(piece.split())
+                self._release(piece)
+                continue
+            if isinstance(outcome, str):
+                self._warn("too large", f"a span of {nbytes} bytes is too large and dropped: {outcome}")
+                outcome = ExportOutcome(too_large=1)
+            self._pending.pop()
+            self._settle(piece, outcome)
+
+    def _settle(self, piece: Piece, outcome: ExportOutcome) -> None:
+        self._exported += outcome.exported
+        self._rejected += outcome.rejected
+        self._too_large += outcome.too_large
+        if outcome.failed:
+            self._failed.append(piece)
+        else:
+            self._release(piece)
+
+    def _release(self, piece: Piece) -> None:
+        if piece is not self._whole:
+            piece.release()
+
+    @property
+    def undelivered(self) -> int:
+        """How many spans are neither taken nor refused nor too large, up to now."""
+        return self._whole.count - self._exported - self._rejected - self._too_large
+
+    def outcome(self) -> ExportOutcome:
+        """What became of the batch, once `run` has ended, whichever way."""
+        remains = [*self._failed, *reversed(self._pending)]
+        failed = self.undelivered
+        if failed == self._whole.count:
+            for piece in remains:
+                self._release(piece)
+            remains = []
+        # Pieces of a SpanBatch are SpanBatches; nobody is told what remains of a SpanList.
+        pieces = cast("tuple[SpanBatch, ...]", tuple(remains))
+        return ExportOutcome(self._exported, self._rejected, failed, self._too_large, pieces)
+
+
+def as_result(outcome: ExportOutcome) -> SpanExportResult:
+    """What `export()` answers: SUCCESS when the collector took spans, also if it refused a part of them."""
+    taken = outcome.exported or not outcome.rejected + outcome.too_large
+    return SpanExportResult.SUCCESS if taken and not outcome.failed else SpanExportResult.FAILURE
+
+
+def read_limit(value: int | None, default: int) -> int:
+    """The argument `max_request_bytes`. TypeError or ValueError where it is wrong."""
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(
+            f"max_request_bytes must be an int, 0 for no limit; it is of type {type(value).__name__}"
+        )
+    if value < 0:
+        raise ValueError(f"max_request_bytes={value} is not allowed; allowed: bytes, 0 for no limit")
+    return value
+
+
+def spelled(count: int) -> str:
+    """A number of spans, in words."""
+    return "1 span" if count == 1 else f"{count} spans"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from .compression import compressor_of
 from .config import Settings
 from .connection import Connection, Late, Part, size
 from .session import SessionConnection
@@ -35,14 +35,17 @@ class Transport:
         self._settings = settings
         self._fields = _request_fields(settings, user_agent)
         self._head = _request_head(settings, self._fields)
+        compression = settings.compression
+        self._compressor = compressor_of(compression) if compression != "none" else None
         self._session = session
         self._channels: dict[int, _Channel] = {}
         self._closed = False
 
     def request(self, buffers: Sequence[Part]) -> list[Part]:
         """The request, head and body, whose body is the concatenation of `buffers`, compressed if set so."""
-        if self._settings.compression != "none":
-            buffers = _compress(buffers, self._settings.compression)
+        if self._compressor is not None:
+            compressor = self._compressor()
+            buffers = [*map(compressor.compress, buffers), compressor.flush()]
         length = sum(map(size, buffers))
         return [b"%b%d\r\n\r\n" % (self._head, length), *buffers]
 
@@ -140,8 +143,3 @@ def _request_head(settings: Settings, fields: Mapping[str, str]) -> bytes:
             fields = {"proxy-authorization": proxy.authorization, **fields}
     lines = [f"{name}: {value}\r\n" for name, value in fields.items()]
     return f"POST {target} HTTP/1.1\r\n{''.join(lines)}content-length: ".encode("latin-1")
-
-
-def _compress(buffers: Sequence[Part], compression: str) -> list[Part]:
-    compressor = zlib.compressobj(1, zlib.DEFLATED, 31 if compression == "gzip" else 15)
-    return [*map(compressor.compress, buffers), compressor.flush()]

@@ -1,0 +1,394 @@
+"""The spool: what could not be delivered, on disk, under caps, until it is delivered or too old."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from time import time_ns
+
+from .._checks import whole_number
+from .arguments import absolute, seconds
+from .folders import SHORTAGE, Folder, check_directory, folder_names, open_directory
+from .records import HEADER, MAX_PAYLOAD, MOST_SPANS, Entry
+from .segments import Record, Segment, Tally
+from .turns import one_at_a_time
+
+_MOST_ADOPTED = 16  # folders at a time: each costs two descriptors until what is in it is delivered
+_MOST_LOOKED_AT = 1000  # names of one adopt()
+_fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has none
+
+
+class Spool:
+    """Encoded requests on disk that could not be delivered yet.
+
+    directory: where; made where it is missing. Several spools, of one process or of many, may share it: each
+        has a folder of its own there, from the first append on. It has to belong to the effective user, and
+        nobody else may be able to write there.
+    max_bytes: the most that this spool's files may take, own and adopted.
+    max_age: seconds that a record is kept.
+    min_free_bytes: what is left free on the disk.
+    segment_bytes: size of a file at which the next one is begun.
+
+    A wrong argument raises TypeError or ValueError. No method raises for trouble with the disk. Thread-safe;
+    a signal handler that interrupted a call of its own thread gets False, None or 0. Usable in a forked
+    child, which starts with nothing. Nothing but requests is stored: no headers, no endpoint.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        max_bytes: int = 512 * 1024 * 1024,
+        max_age: float = 24 * 3600,
+        min_free_bytes: int = 64 * 1024 * 1024,
+        segment_bytes: int = 4 * 1024 * 1024,
+    ) -> None:
+        self._directory = absolute(directory)
+        self._max_bytes = whole_number("max_bytes", max_bytes, 1, sys.maxsize)
+        self._max_age = seconds("max_age", max_age)
+        self._min_free_bytes = whole_number("min_free_bytes", min_free_bytes, 0, sys.maxsize)
+        self._segment_bytes = whole_number("segment_bytes", segment_bytes, 1, 1 << 30)
+        check_directory(self._directory)
+        self.closed = False
+        self._start()
+        _spools.add(self)
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self.lock = threading.RLock()
+        self.busy = False
+        self._tally = Tally()
+        self._own: Folder | None = None
+        self._adopted: list[Folder] = []
+        self._unsynced: dict[Segment, None] = {}
+        self._names: Iterator[str] | None = None
+        self._appended = self._acknowledged = self._refused = self._expired = self._taken = 0
+        self._refusal = ""
+
+    def __repr__(self) -> str:
+        return f"<Spool {self._directory!r}: {self.records} records, {self.spans} spans>"
+
+    @property
+    def directory(self) -> str:
+        """Where it is, as an absolute path."""
+        return self._directory
+
+    # --- what there is
+
+    @property
+    def records(self) -> int:
+        """How many records wait, own and adopted."""
+        self.after_fork()
+        return self._tally.records
+
+    @property
+    def spans(self) -> int:
+        """How many spans wait, own and adopted."""
+        self.after_fork()
+        return self._tally.spans
+
+    @property
+    def own_spans(self) -> int:
+        """How many spans wait that were appended to this spool."""
+        self.after_fork()
+        return self._tally.own_spans
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes of requests wait, own and adopted."""
+        self.after_fork()
+        return self._tally.nbytes
+
+    @property
+    def refusal(self) -> str:
+        """Why the last append that was refused was refused, in words."""
+        return self._refusal
+
+    def stats(self) -> dict[str, int]:
+        """What waits (records, spans, bytes), and how many records ever were appended, acknowledged, ..."""
+        self.after_fork()
+        tally = self._tally
+        return {
+            "records": tally.records,
+            "spans": tally.spans,
+            "bytes": tally.nbytes,
+            "appended": self._appended,
+            "acknowledged": self._acknowledged,
+            "refused": self._refused,
+            "corrupt": tally.corrupt,
+            "expired": self._expired,
+            "adopted": self._taken,
+        }
+
+    # --- in
+
+    def append(self, buffers: Sequence[bytes | memoryview], count: int) -> bool:
+        """Keeps a serialised request, given in parts, of so many spans.
+
+        True once it will survive the end of this process. False where a cap or the system refuses it.
+        """
+        taken = self._append(buffers, count)
+        if not taken:
+            self._refused += 1
+        return taken
+
+    @one_at_a_time(False)
+    def _append(self, buffers: Sequence[bytes | memoryview], count: int) -> bool:
+        parts = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
+        length = sum(map(len, parts))
+        try:
+            self._refusal = self._cap(length, count)
+            if self._refusal:
+                return False
+            segment = self._segment_for(HEADER + length)
+            if segment.folder.free_bytes() - length < self._min_free_bytes:
+                self._refusal = f"less than {self._min_free_bytes} bytes would be left free on the disk"
+                return False
+            segment.append(parts, length, count, time_ns())
+        except (OSError, ValueError) as error:
+            self._refusal = (error.strerror if isinstance(error, OSError) else "") or str(error)
+            return False
+        self._appended += 1
+        self._unsynced[segment] = None
+        return True
+
+    def _cap(self, length: int, count: int) -> str:
+        if length > MAX_PAYLOAD:
+            return f"a request of {length} bytes is larger than {MAX_PAYLOAD}"
+        if not 0 <= count <= MOST_SPANS:
+            return f"a count of {count} spans"
+        if self._tally.on_disk + HEADER + length > self._max_bytes:
+            return f"max_bytes={self._max_bytes} is reached"
+        return ""
+
+    def _segment_for(self, nbytes: int) -> Segment:
+        """Where to append so much; OSError or ValueError where there is no place."""
+        own = self._own
+        if own is not None and own.segments and not (last := own.segments[-1]).sealed:
+            if not last.is_there():  # someone cleared the directory away
+                own.give_up()
+                self._own = None
+            elif last.records and (last.size + nbytes > self._segment_bytes or not last.is_of_this_clock()):
+                last.seal()
+            else:
+                return last
+        if self._own is None:
+            check_directory(self._directory)
+            with self._opened() as directory:
+                self._own = Folder.make(directory)
+        return self._own.add_segment(self._tally)
+
+    @one_at_a_time(0)
+    def adopt(self) -> int:
+        """Takes over what processes left that are gone; how many records that brought.
+
+        One call looks at a limited number of folders, the next one at further ones. None is taken while
+        ``max_bytes`` is reached.
+        """
+        before = self._tally.records
+        with suppress(OSError, ValueError), self._opened() as directory:
+            names = self._candidates(directory)
+            while len(self._adopted) < _MOST_ADOPTED and self._tally.on_disk < self._max_bytes:
+                name = next(names, None)
+                if name is None:
+                    break
+                folder = Folder.adopt(directory, name, self._tally)
+                if folder is not None:
+                    self._adopted.append(folder)
+        brought = self._tally.records - before
+        self._taken += brought
+        return brought
+
+    def _candidates(self, directory: int) -> Iterator[str]:
+        """Names of folders, from where the last call stopped, each at most once."""
+        renewed = False
+        for _ in range(_MOST_LOOKED_AT):
+            if self._names is None:
+                if renewed:
+                    return
+                self._names, renewed = folder_names(directory), True
+            name = next(self._names, None)
+            if name is None:
+                self._names = None
+            else:
+                yield name
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        fd = open_directory(self._directory)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    # --- out
+
+    @one_at_a_time(None)
+    def oldest(self) -> Record | None:
+        """The record that waits longest, the same one until it is acknowledged or expires; None without one.
+
+        Damaged records on the way to it are forgotten and counted.
+        """
+        while True:
+            waiting = (f.segments[0] for f in self._folders() if f.segments and f.segments[0].records)
+            segment = min(waiting, key=lambda segment: segment.first, default=None)
+            if segment is None:
+                return None
+            entry = self._head(segment)
+            if entry is None:
+                if segment.records:
+                    return None  # it can't be opened now
+                continue
+            record = segment.read(entry)
+            if record is not None:
+                return record
+            self._tally.corrupt += 1
+            self._done(segment, entry)
+
+    @one_at_a_time(None)
+    def acknowledge(self, record: Record) -> None:
+        """Forgets a record that was delivered, or dropped for good: nobody will send it again."""
+        segment = record._segment
+        if segment.folder in self._folders() and self._done(segment, record._entry):
+            self._acknowledged += 1
+
+    @one_at_a_time(0)
+    def expire(self) -> int:
+        """Forgets what is older than ``max_age``; how many spans of this spool's own that were."""
+        own_spans = 0
+        for folder in self._folders():
+            while folder.segments:
+                segment = folder.segments[0]
+                if not segment.records or segment.age(segment.first) <= self._max_age:
+                    break
+                entry = self._head(segment)
+                if entry is None and segment.records:
+                    break
+                if entry is not None and segment.age(entry.created) > self._max_age:
+                    self._done(segment, entry)
+                    self._expired += 1
+                    own_spans += 0 if folder.adopted else entry.spans
+        return own_spans
+
+    def _folders(self) -> list[Folder]:
+        return [*self._adopted] if self._own is None else [*self._adopted, self._own]
+
+    def _head(self, segment: Segment) -> Entry | None:
+        """The first record of a segment; None where it has none any more, or can't be opened now."""
+        try:
+            entry = segment.head()
+        except OSError as error:
+            if error.errno in SHORTAGE:
+                return None
+            segment.give_up()
+            entry = None
+        else:
+            if entry is None:
+                segment.remove()
+        if entry is None:
+            self._dispose(segment)
+        return entry
+
+    def _done(self, segment: Segment, entry: Entry) -> bool:
+        done = segment.done(entry)
+        if done and not segment.records:
+            segment.remove()
+            self._dispose(segment)
+        return done
+
+    def _dispose(self, segment: Segment) -> None:
+        """Of a segment that is deleted or given up, and of its folder with the last one."""
+        folder = segment.folder
+        folder.segments.remove(segment)
+        self._unsynced.pop(segment, None)
+        if folder.adopted and not folder.segments:
+            self._adopted.remove(folder)
+            self._remove(folder)
+
+    def _remove(self, folder: Folder) -> None:
+        try:
+            with self._opened() as directory:
+                folder.remove(directory)
+        except (OSError, ValueError):
+            folder.close()
+
+    # --- the disk, forks, the end
+
+    def sync(self) -> None:
+        """Has the disk hold what was appended since the last call. May take as long as the disk does.
+
+        Nobody else waits meanwhile.
+        """
+        for _ in range(len(self._unsynced) + 1):  # the folder's own entries come first
+            fd = self._next_unsynced()
+            if fd < 0:
+                continue
+            try:
+                _fdatasync(fd)
+            except OSError:
+                pass  # nothing more can be done for it
+            finally:
+                os.close(fd)
+
+    @one_at_a_time(-1)
+    def _next_unsynced(self) -> int:
+        """A descriptor of what is to be synced next; -1 if there is nothing, or it can't be had."""
+        own = self._own
+        with suppress(OSError):
+            if own is not None and own.has_new_names:
+                own.has_new_names = False
+                return os.dup(own.fd)
+            if self._unsynced:
+                return self._unsynced.popitem()[0].descriptor()
+        return -1
+
+    def forget(self) -> None:
+        """In a forked child: closes what was inherited, which stays the parent's, and starts empty."""
+        self._let_go()
+        self._start()
+
+    def after_fork(self) -> None:
+        if self._pid != os.getpid():
+            self.forget()
+
+    def close(self) -> None:
+        """Syncs and leaves what waits to a later process. A folder in which nothing does is deleted."""
+        self.sync()
+        self._close()
+
+    @one_at_a_time(None)
+    def _close(self) -> None:
+        self.closed = True
+        self._refusal = "the spool is closed"
+        own = self._own
+        if own is not None and not any(segment.records for segment in own.segments):
+            for segment in own.segments:
+                segment.remove()
+            self._remove(own)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for folder in self._folders():
+            folder.close()
+        self._names = None
+
+    def __del__(self) -> None:
+        if hasattr(self, "_names"):  # the constructor came so far
+            self._let_go()
+
+
+_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    # At once and not with the next call, which may never come: a lock is free once its last copy is closed.
+    for spool in list(_spools):
+        spool.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
