@@ -7,6 +7,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+SECONDS ?= 600
+RATE ?= 20000
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -16,7 +18,7 @@ SANITIZED := build/sanitize/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench gate lint format wheel sanitize collector clean
+.PHONY: help demo test reliability bench soak gate lint format wheel sanitize collector clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,9 +30,15 @@ test: $(BUILT) $(VENV)/.group-test ## the test suite, on the compiled and on the
 	$(call suite,c)
 	$(call suite,py)
 
+reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and on the stock SDK; docs/reliability.md
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; figures and ratios in build/bench.json
 	@mkdir -p build
 	@$(BIN)/python -m pytest bench --benchmark-json=build/bench.json $(ARGS)
+
+soak: $(BUILT) $(VENV)/.group-bench ## spans for SECONDS at RATE a second to a collector in trouble: none may get lost
+	@$(BIN)/python -m bench.soak --seconds $(SECONDS) --rate $(RATE) --json build/soak.json $(ARGS)
 
 gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
 	@$(BIN)/python -m bench.gate $(ARGS)
