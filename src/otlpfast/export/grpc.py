@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -185,7 +186,8 @@ class GRPCSpanExporter(SpanExporter):
             if failure.code == "UNAVAILABLE" and failure.delay is None:
                 self._calls.hang_up()  # gRPC would wait longer and longer before it connects anew
             if self._closed or not (failure.retryable and retry.pause(failure.delay)):
-                return self._give_up(failure, count, monotonic() - start, retry.why_not)
+                outcome = self._give_up(failure, count, monotonic() - start, retry.why_not)
+                return replace(outcome, retry_after=retry.retry_after)
 
     def _cut_off(self, error: Exception, count: int) -> None:
         reason = f"unexpected {type(error).__name__}"
