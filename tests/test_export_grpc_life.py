@@ -202,7 +202,17 @@ def test_an_answer_that_is_a_bomb_is_not_unpacked(
 ) -> None:
     collector.script(bytes(50 << 20))
     assert make(collector).export_batch(batch()) == REJECTED
-    assert "larger than max" in one_warning(caplog)
+    assert "'gzip' is disabled" in one_warning(caplog)
+
+
+def test_an_answer_that_is_too_large_is_given_up(
+    collector: GRPCCollector, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = [("grpc.max_receive_message_length", 1000)]
+    collector.script(bytes(2000))
+    assert make(collector, channel_options=plain).export_batch(batch()) == REJECTED
+    assert len(collector.requests) == 1
+    assert "CLIENT: Received message larger than max" in one_warning(caplog)
 
 
 def test_plain_text_to_a_tls_port_is_said_plainly(

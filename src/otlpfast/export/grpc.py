@@ -99,12 +99,12 @@ class GRPCSpanExporter(SpanExporter):
             self._grpc.ChannelCredentials,
         )
         self._endpoint = self._settings.endpoint.url  # other code reads it, as from the official exporter
-        self._options = _options(channel_options)
         self._compression = {
             "none": self._grpc.Compression.NoCompression,
             "gzip": self._grpc.Compression.Gzip,
             "deflate": self._grpc.Compression.Deflate,
         }[self._settings.compression]
+        self._options = _options(channel_options, int(self._compression))
         self._calls = Calls(self._connect)
         self._warnings = RateLimitedLog(logger)
         self._closed = False
@@ -220,7 +220,7 @@ class GRPCSpanExporter(SpanExporter):
             return "connection refused (is the collector running and listening there?)" + self._port_hint()
         if re.search(r"errors resolving|DNS resolution|name resolution", details):
             return f"the host name {printable(self._settings.endpoint.host)!r} was not found"
-        if "TSI_DATA_CORRUPTED" in details:  # so much does gRPC tell of an alert after the handshake
+        if "Unwrap failed" in details:  # so much does gRPC tell of an alert after the handshake
             return "the TLS connection was broken off (does the collector want a client certificate?)"
         if "Socket closed" in details or "Connection reset" in details:
             tls = ", and is http:// or https:// right, and does it want a client certificate?"
@@ -271,13 +271,15 @@ def _grpcio() -> Any:
     raise ImportError("the OTLP/gRPC exporter needs grpcio: pip install otlpfast[grpc]", name="grpc")
 
 
-def _options(given: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
+def _options(given: Iterable[tuple[str, Any]], compression: int) -> tuple[tuple[str, Any], ...]:
     from .. import __version__
 
     agent = f"OTel-OTLP-Exporter-Python/{__version__} (otlpfast)"
     own: dict[str, Any] = {
         "grpc.primary_user_agent": agent,
         "grpc.max_receive_message_length": MAX_RESPONSE,
+        # Answers are compressed as requests are, or not: before 1.82 grpcio unpacks, then looks how large.
+        "grpc.compression_enabled_algorithms_bitset": 1 | 1 << compression,
         "grpc.enable_retries": 0,  # they are ours, within the deadline and the specification
         "grpc.use_local_subchannel_pool": 1,  # a new channel is a new connection
     }
