@@ -124,6 +124,23 @@ def test_the_deadline_is_kept(collector: GRPCCollector, make: Make, caplog: pyte
     assert "timed out after 0." in one_warning(caplog)
 
 
+@pytest.mark.parametrize("timeout", [1e12, 1e300])
+def test_a_timeout_beyond_what_grpc_can_count_is_a_long_one(
+    timeout: float, collector: GRPCCollector, make: Make
+) -> None:
+    exporter = make(collector, timeout=timeout)
+    assert exporter.export_batch(batch()) == EXPORTED
+    assert exporter.export(spans()) is SpanExportResult.SUCCESS
+
+
+def test_without_time_nothing_is_sent(
+    collector: GRPCCollector, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert make(collector).export_batch(batch(), timeout=0) == FAILED
+    assert collector.requests == []
+    assert one_warning(caplog).endswith("no time is left")
+
+
 @pytest.mark.parametrize("answer", [HANG, Failure(Code.UNAVAILABLE, delay=3000)])
 def test_shutdown_interrupts(
     answer: Any, collector: GRPCCollector, make: Make, caplog: pytest.LogCaptureFixture

@@ -22,6 +22,7 @@ from .grpc_failure import Failure
 from .grpc_settings import resolve_grpc
 from .pieces import Sending, SpanList, as_result, read_limit, spelled
 from .retry import Retry
+from .transport import LONGEST_WAIT
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -121,7 +122,7 @@ class GRPCSpanExporter(SpanExporter):
         if self._closed:
             self._refuse_after_shutdown()
             return SpanExportResult.FAILURE
-        deadline = monotonic() + self._settings.timeout
+        deadline = monotonic() + min(self._settings.timeout, LONGEST_WAIT)
         try:
             encoded = SpanList(spans)
         except Exception as error:  # it takes any span; a list of something else is the caller's mistake
@@ -138,7 +139,7 @@ class GRPCSpanExporter(SpanExporter):
         if self._closed:
             self._refuse_after_shutdown()
             return ExportOutcome(failed=batch.count)
-        own = self._settings.timeout
+        own = min(self._settings.timeout, LONGEST_WAIT)
         deadline = monotonic() + (own if timeout is None else min(own, timeout))
         return self._deliver(batch, deadline)
 
