@@ -14,6 +14,7 @@ from opentelemetry.context import Context, attach, detach
 from ._account import DROP_REASONS
 from ._delivery import Delivery
 from ._impl import SpanQueue
+from ._life import is_forking
 from ._log import RateLimitedLog, log_aside
 
 _logger = logging.getLogger(__name__)
@@ -204,7 +205,7 @@ class Worker:
 
         False if the deadline passes first, or if a span that ended since the last flush was not delivered.
         """
-        if self._stopping or self._exporting_in == threading.get_ident():
+        if self._stopping or self._exporting_in == threading.get_ident() or is_forking():
             return False
         flush = _Flush(deadline, self._told)
         thread = self._thread if self._start() else None
