@@ -68,7 +68,12 @@ def _positive(name: str, value: Any, kind: str, whole: bool) -> Any:
 def seconds(name: str, milliseconds: float | None, variable: str = "") -> float:
     """A time span in seconds: the argument's milliseconds, or the variable's, or the default's."""
     value = _from_environment(variable) if milliseconds is None and variable else milliseconds
-    return float(min(_positive(name, value, "a positive number of milliseconds", whole=False), LONGEST_WAIT * 1e3)) / 1e3
+    return (
+        float(
+            min(_positive(name, value, "a positive number of milliseconds", whole=False), LONGEST_WAIT * 1e3)
+        )
+        / 1e3
+    )
 
 
 def whole(name: str, value: object) -> int:

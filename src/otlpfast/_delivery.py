@@ -134,7 +134,9 @@ class Delivery:
         Any thread may call it; only the writing of the disk is waited for.
         """
         # A signal handler that ends a span may interrupt its thread in here.
-        if self._spilling_in == threading.get_ident() or not self._spill_lock.acquire(timeout=_SPILL_PATIENCE):
+        if self._spilling_in == threading.get_ident() or not self._spill_lock.acquire(
+            timeout=_SPILL_PATIENCE
+        ):
             return False
         try:
             self._spilling_in = threading.get_ident()

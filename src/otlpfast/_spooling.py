@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-REPLAY_RATE = 16 * 1024 * 1024  # bytes a second: what is new goes first, and a collector just back is not flooded
+REPLAY_RATE = (
+    16 * 1024 * 1024
+)  # bytes a second: what is new goes first, and a collector just back is not flooded
 _STRIKES = 5  # refusals by a collector that takes other batches until a record is given up
 _HOUSEKEEPING = 30.0  # seconds between two looks for orphans and for what is too old
 
@@ -50,7 +52,7 @@ class Spooling:
 
     Args:
         spool: where records are kept.
-        counters: those of ``_account.ACCOUNT``. What other processes left behind is not in this one's account.
+        counters: those of ``_account.ACCOUNT``; what other processes left is not in this one's account.
     """
 
     def __init__(self, spool: Spool, counters: PaddedCounters) -> None:
@@ -144,7 +146,9 @@ class Spooling:
             self._settle(record, outcome, kept)
         elif self._strikes >= _STRIKES:
             self._strikes = 0
-            text = "a spooled batch of %d spans was refused %d times by a collector that takes others: dropped"
+            text = (
+                "a spooled batch of %d spans was refused %d times by a collector that takes others: dropped"
+            )
             self.log.warning("struck", text, record.count, _STRIKES)
             self._settle(record, outcome)
 

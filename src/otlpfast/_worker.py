@@ -52,8 +52,8 @@ class Worker:
     The thread starts with the first span, so that a process that forks before has no thread to lose.
 
     Messages come through a SimpleQueue, whose ``put`` may be interrupted by itself: a signal handler, a
-    finaliser or a log handler that ends a span or flushes can't deadlock. False means "a batch is ready", True
-    "export also what is no full batch".
+    finaliser or a log handler that ends a span or flushes can't deadlock. False means "a batch is ready",
+    True "export also what is no full batch".
 
     Args:
         waiting: where the spans wait.
@@ -151,7 +151,7 @@ class Worker:
                     message.end()
 
     def _turn(self, due: float) -> float:
-        """Waits for one message, or until ``due`` or for a replay, and serves it; when the next export is due."""
+        """Waits for one message, or until ``due`` or a replay, and serves it; when the next export is due."""
         until = min(due, self._delivery.next_replay())
         try:
             message = self._inbox.get(timeout=max(until - time.monotonic(), 0))

@@ -144,9 +144,7 @@ class BatchSpanProcessor(SpanProcessor):
         self._log = RateLimitedLog(_logger)
         block = Block(self._patience, lambda: self._worker.exports_here(), lambda: self._worker.hurry())
         self._made_room = block.made_room
-        self._worker = Worker(
-            self._queue, self._delivery, self._delay, self._export_timeout, self._made_room
-        )
+        self._worker = Worker(self._queue, self._delivery, self._delay, self._export_timeout, self._made_room)
         self._spiller = Spiller(spooling, self._spill_when_half_full) if spooling else None
         self._queue.relief = {
             "drop_newest": None,

@@ -73,7 +73,9 @@ class SpanQueue:
         self.counters = PaddedCounters(ACCOUNT)
         self.closed = False
         self.attended = False  # a thread takes what is put here
-        self.relief: Callable[[], bool] | None = None  # called where a span finds no room: True once there may be
+        self.relief: Callable[[], bool] | None = (
+            None  # called where a span finds no room: True once there may be
+        )
         self._start()
 
     def _start(self) -> None:
