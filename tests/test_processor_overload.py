@@ -33,7 +33,7 @@ from .spans import Keep, provider
 
 
 def traced_by(kind: str, processor: BatchSpanProcessor) -> TracerProvider:
-    """Spans are encoded as they end by otlpfast's provider and the SDK's, and kept where others come after."""
+    """Spans are encoded as they end by either provider, and kept where other processors come after."""
     if kind == "native":
         made = NativeProvider()
         made.add_span_processor(processor)
