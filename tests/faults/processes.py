@@ -13,11 +13,11 @@ import threading
 import time
 import urllib.request
 import warnings
-from pathlib import Path
 from typing import Any
 
 from tests.collector import Collector
 from tests.faults import Outcome, Pipeline, fault
+from tests.faults.application import environment
 from tests.faults.network import at, free_port
 from tests.faults.traced import Traced, say, wait_to_be_told
 
@@ -182,34 +182,23 @@ def _served(pipeline: Pipeline, *options: str) -> Outcome:
     with Collector() as collector, tempfile.TemporaryFile() as log:
         listen = ["-w", "2", "-b", f"127.0.0.1:{port}"]
         command = [sys.executable, "-m", "gunicorn", *listen, *options, "tests.faults.wsgi:application"]
-        environment = _environment(pipeline, collector.endpoint)
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        variables = environment(FAULTS_SIDE=pipeline.side, FAULTS_ENDPOINT=collector.endpoint)
+        server = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
         try:
             answers = sum(_ask(f"http://127.0.0.1:{port}/{number}") for number in range(40))
         finally:
             server.send_signal(signal.SIGTERM)
-            server.wait(40)
+            ended = wait_for(lambda: server.poll() is not None, 40)
+            server.kill()
+            server.wait()
         log.seek(0)
         said = log.read().decode(errors="replace")
         delivered = len(collector.accepted)
     outcome.delivery(delivered, 40)
     outcome.promise(answers == 40, f"all requests are answered: {answers}, {said}")
+    outcome.promise(ended, f"it ends when it is told to: {said}")
     outcome.promise("Traceback" not in said, f"no traceback: {said}")
     return outcome
-
-
-def _environment(pipeline: Pipeline, endpoint: str) -> dict[str, str]:
-    import otlpfast
-
-    here = str(Path(__file__).parents[2])
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(otlpfast.__file__).parents[1]), here]),
-        "OTLPFAST_IMPL": otlpfast.IMPLEMENTATION,
-        "NO_PROXY": "*",
-        "FAULTS_SIDE": pipeline.side,
-        "FAULTS_ENDPOINT": endpoint,
-    }
 
 
 def _ask(url: str) -> bool:
