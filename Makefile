@@ -18,7 +18,7 @@ SANITIZED := build/sanitize/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test reliability bench soak gate lint format wheel sanitize clean
+.PHONY: help demo test reliability bench soak gate lint format wheel sanitize collector clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,9 @@ sanitize: $(SANITIZED) $(VENV)/.group-test ## the test suite on the compiled cor
 	    print("otlpfast", core.__file__, flush=True); assert "/sanitize/" in core.__file__'
 	@$(UNDER_SANITIZERS) $(BIN)/python -m pytest $(NOT_SANITIZED) $(ARGS)
 
+collector: ## the official OpenTelemetry Collector, for tests/test_official_collector.py; needs Go 1.25
+	@tests/build_collector.sh build/collector/otelcol
+
 clean: ## everything that was built or installed here
 	rm -rf build dist $(VENV) src/*.egg-info src/otlpfast/*.so src/otlpfast/*.pyd
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
@@ -76,7 +79,8 @@ endef
 
 # The sanitizers' run leaves out what is about the processes of others, what has no native code, and what
 # forks the suite or allocates in threads (gRPC): a child whose parent held the sanitizer's lock waits for ever.
-UNSANITIZED_TESTS := contrib demo demo_figures stacktrace stacktrace_kept export_grpc export_grpc_life rotel trace_current
+UNSANITIZED_TESTS := contrib demo demo_figures stacktrace stacktrace_kept export_grpc export_grpc_life \
+    export_grpc_split official_collector rotel trace_current
 NOT_SANITIZED := $(foreach name,$(UNSANITIZED_TESTS),--ignore=tests/test_$(name).py)
 
 # The interpreter is not instrumented: the sanitizers come in through LD_PRELOAD, and its own memory pools are

@@ -1,4 +1,4 @@
-"""The life of an OTLP/gRPC exporter: choosing it, deadlines, shutdown, forks, wrong and real peers."""
+"""The life of an OTLP/gRPC exporter: choosing it, deadlines, shutdown, forks, wrong peers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import grpc
 import pytest
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from otlpfast import BatchSpanProcessor, OTLPSpanExporter
+from otlpfast import OTLPSpanExporter
 from otlpfast.batch import ExportOutcome
 from otlpfast.export import http
 from otlpfast.export.grpc import GRPCSpanExporter
@@ -37,8 +37,7 @@ from .exporting import (  # noqa: F401
 )
 from .forks import in_child
 from .grpc_collector import HANG, Failure, GRPCCollector, Make, collector_fixture, make_fixture  # noqa: F401
-from .pipeline import account, until
-from .spans import official, stock_spans
+from .pipeline import until
 
 Code = grpc.StatusCode
 ROOT = Path(__file__).parent.parent
@@ -292,27 +291,3 @@ def test_a_child_that_ends_in_the_usual_way_is_fine(elsewhere: str) -> None:
         timeout=PATIENCE * 2,
         check=True,
     )
-
-
-# --- a real collector
-
-
-def test_rotel_takes_what_a_batch_processor_sends(tmp_path: Path, make: Make) -> None:
-    pytest.importorskip("rotel")
-    from .test_rotel import Rotel
-
-    with Collector() as target:
-        agent = Rotel(tmp_path, target)
-        try:
-            processor = BatchSpanProcessor(
-                make(agent.grpc_endpoint, compression="gzip"), max_export_batch_size=2048
-            )
-            ended = stock_spans(1000)
-            for span in ended:
-                processor.on_end(span)
-            assert processor.force_flush() is True
-            assert processor.stats() == account(1000, exported=1000)
-            processor.shutdown()
-            assert target.wait_for_request(1).message == official(ended)
-        finally:
-            agent.close()

@@ -130,6 +130,7 @@ def test_a_collector_that_hangs_fills_no_queue(batching: Batching, folder: Path)
     assert stats == account(10_050, queued=stats["queued"], spooled=stats["spooled"])
     assert stats["queued"] <= 250 and stats["spooled"] >= 9800
     exporter.let_go.set()
+    assert processor.force_flush()
     until(lambda: processor.stats() == account(10_050, exported=10_050), "all of it")
     assert len(set(names(exporter.spans))) == 10_050
 

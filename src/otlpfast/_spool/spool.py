@@ -234,7 +234,7 @@ class Spool:
         Damaged records on the way to it are forgotten and counted.
         """
         while True:
-            waiting = (f.segments[0] for f in self._folders() if f.segments and f.segments[0].records)
+            waiting = filter(None, (folder.first_segment() for folder in self._folders()))
             segment = min(waiting, key=lambda segment: segment.first, default=None)
             if segment is None:
                 return None
@@ -261,9 +261,8 @@ class Spool:
         """Forgets what is older than ``max_age``; how many spans of this spool's own that were."""
         own_spans = 0
         for folder in self._folders():
-            while folder.segments:
-                segment = folder.segments[0]
-                if not segment.records or segment.age(segment.first) <= self._max_age:
+            while (segment := folder.first_segment()) is not None:
+                if segment.age(segment.first) <= self._max_age:
                     break
                 entry = self._head(segment)
                 if entry is None and segment.records:
@@ -282,23 +281,23 @@ class Spool:
         try:
             entry = segment.head()
         except OSError as error:
-            if error.errno in SHORTAGE:
-                return None
-            segment.give_up()
-            entry = None
-        else:
-            if entry is None:
-                segment.remove()
+            if error.errno not in SHORTAGE:
+                segment.give_up()
+                self._dispose(segment)
+            return None
         if entry is None:
-            self._dispose(segment)
+            self._delete(segment)
         return entry
 
     def _done(self, segment: Segment, entry: Entry) -> bool:
         done = segment.done(entry)
-        if done and not segment.records:
-            segment.remove()
-            self._dispose(segment)
+        if done and segment.is_empty():
+            self._delete(segment)
         return done
+
+    def _delete(self, segment: Segment) -> None:
+        segment.remove()
+        self._dispose(segment)
 
     def _dispose(self, segment: Segment) -> None:
         """Of a segment that is deleted or given up, and of its folder with the last one."""

@@ -220,6 +220,8 @@ class GRPCSpanExporter(SpanExporter):
             return "connection refused (is the collector running and listening there?)" + self._port_hint()
         if re.search(r"errors resolving|DNS resolution|name resolution", details):
             return f"the host name {printable(self._settings.endpoint.host)!r} was not found"
+        if "TSI_DATA_CORRUPTED" in details:  # so much does gRPC tell of an alert after the handshake
+            return "the TLS connection was broken off (does the collector want a client certificate?)"
         if "Socket closed" in details or "Connection reset" in details:
             tls = ", and is http:// or https:// right, and does it want a client certificate?"
             return f"the connection was closed without an answer (is it an OTLP/gRPC port{tls})"
