@@ -195,6 +195,17 @@ def test_shutdown_during_an_export_that_hangs(folder: Path) -> None:
         assert processor.stats() == account(35, spooled=35)
 
 
+def test_a_flush_in_vain_brings_to_the_disk_what_waits(batching: Batching, folder: Path) -> None:
+    exporter = Held()
+    processor = batching(exporter, spool_dir=folder, max_export_batch_size=10)
+    end_spans(provider(processor), 35)
+    assert exporter.entered.wait(20)
+    assert processor.force_flush(50) is False
+    assert processor.stats() == account(35, queued=10, spooled=25)
+    exporter.let_go.set()
+    until(lambda: processor.stats() == account(35, exported=35), "all of it")
+
+
 def test_a_short_process_sends_what_it_finds_before_it_ends(batching: Batching, folder: Path) -> None:
     dead = batching(Unreliable(), spool_dir=folder, max_export_batch_size=5)
     end_spans(provider(dead), 100)
