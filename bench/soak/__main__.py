@@ -88,7 +88,7 @@ class Soak:
         self._rate = rate
         # Four turns of each at least; none shorter than takes to tell anything, none longer than a minute.
         self._turn = min(60.0, seconds / 8)
-        self._troubles = Troubles(seed, scale=min(8.0, self._turn / 3))
+        self._troubles = Troubles(seed, scale=min(8.0, self._turn / 2))
         self._console = console
 
     def run(self, settings: dict[str, Any]) -> dict[str, Any]:

@@ -106,17 +106,6 @@ def start(
     side: str, work: Callable[..., Any], *arguments: Any, limit: float = LIMIT, **variables: str
 ) -> Application:
     """Starts a process that calls ``work(traced, *arguments)`` of a module, traced by the side given."""
-    import otlpfast
-
-    paths = [str(Path(otlpfast.__file__).parents[1]), str(Path(__file__).parents[2])]
-    inherited = os.environ.get("PYTHONPATH")
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
-        "PYTHONPATH": os.pathsep.join(paths + ([inherited] if inherited else [])),
-        "OTLPFAST_IMPL": otlpfast.IMPLEMENTATION,
-        "NO_PROXY": "*",
-        **variables,
-    }
     # A file and no pipe: what nobody reads must not hold up who writes it. Application.end() closes it.
     log = tempfile.TemporaryFile()  # noqa: SIM115
     process = subprocess.Popen(
@@ -126,7 +115,7 @@ def start(
             _RUN.format(side=side, module=work.__module__, name=work.__name__),
             json.dumps(arguments),
         ],
-        env=environment,
+        env=environment(**variables),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -134,3 +123,18 @@ def start(
         start_new_session=True,
     )
     return Application(process, log, limit)
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Of a process that imports this otlpfast and these tests, without the OTEL_ variables of this one."""
+    import otlpfast
+
+    paths = [str(Path(otlpfast.__file__).parents[1]), str(Path(__file__).parents[2])]
+    inherited = os.environ.get("PYTHONPATH")
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
+        "PYTHONPATH": os.pathsep.join(paths + ([inherited] if inherited else [])),
+        "OTLPFAST_IMPL": otlpfast.IMPLEMENTATION,
+        "NO_PROXY": "*",
+        **variables,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def ends_a_burst(traced: Traced, endpoint: str, own: dict[str, Any]) -> Any:
     traced.end_spans(100_000)
     took = time.monotonic() - begun
     flushed = traced.flush()
+    traced.settle()
     return {"flushed": flushed, "took": took, "stats": traced.stats()}
 
 
@@ -50,6 +52,27 @@ def burst(pipeline: Pipeline) -> Outcome:
     outcome, delivered, value = _burst(pipeline, {})
     if value:
         outcome.account(value["stats"], exported=delivered, queue_full=100_000 - delivered)
+    return outcome
+
+
+@fault("30b", 'the same with `on_full="block"`', "lossless: whoever ends a span waits for room")
+def burst_that_waits(pipeline: Pipeline) -> Outcome:
+    return _lossless_burst(pipeline, {"on_full": "block", "block_timeout_millis": 20_000})
+
+
+@fault("30c", "the same with a `spool_dir`", "lossless: what finds no room goes to the disk")
+def burst_to_the_disk(pipeline: Pipeline) -> Outcome:
+    with tempfile.TemporaryDirectory() as spool:
+        return _lossless_burst(pipeline, {"spool_dir": spool})
+
+
+def _lossless_burst(pipeline: Pipeline, own: dict[str, Any]) -> Outcome:
+    outcome, delivered, value = _burst(pipeline, own)
+    outcome.promise(delivered == 100_000, "all are delivered")
+    if pipeline.side == "SDK":
+        outcome.say("it has no such setting")
+    if value:
+        outcome.account(value["stats"], exported=100_000)
     return outcome
 
 

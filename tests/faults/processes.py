@@ -14,10 +14,11 @@ import time
 import urllib.request
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.collector import Collector
 from tests.faults import Outcome, Pipeline, fault
+from tests.faults.application import environment
 from tests.faults.network import at, free_port
 from tests.faults.traced import Traced, say, wait_to_be_told
 
@@ -180,36 +181,31 @@ def _served(pipeline: Pipeline, *options: str) -> Outcome:
     """A WSGI application on gunicorn: 40 requests, one span each, then SIGTERM as a deployment sends it."""
     outcome, port = Outcome(), free_port()
     with Collector() as collector, tempfile.TemporaryFile() as log:
-        listen = ["-w", "2", "-b", f"127.0.0.1:{port}"]
+        # One that is told to end while a worker of it still starts waits for that as long as for a request.
+        listen = ["-w", "2", "-b", f"127.0.0.1:{port}", "--graceful-timeout", "5"]
         command = [sys.executable, "-m", "gunicorn", *listen, *options, "tests.faults.wsgi:application"]
-        environment = _environment(pipeline, collector.endpoint)
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        variables = environment(FAULTS_SIDE=pipeline.side, FAULTS_ENDPOINT=collector.endpoint)
+        server = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
         try:
             answers = sum(_ask(f"http://127.0.0.1:{port}/{number}") for number in range(40))
         finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(40)
-        log.seek(0)
-        said = log.read().decode(errors="replace")
+            ended, said = _end(server, log)
         delivered = len(collector.accepted)
     outcome.delivery(delivered, 40)
     outcome.promise(answers == 40, f"all requests are answered: {answers}, {said}")
+    outcome.promise(ended, f"it ends when it is told to: {said}")
     outcome.promise("Traceback" not in said, f"no traceback: {said}")
     return outcome
 
 
-def _environment(pipeline: Pipeline, endpoint: str) -> dict[str, str]:
-    import otlpfast
-
-    here = str(Path(__file__).parents[2])
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(otlpfast.__file__).parents[1]), here]),
-        "OTLPFAST_IMPL": otlpfast.IMPLEMENTATION,
-        "NO_PROXY": "*",
-        "FAULTS_SIDE": pipeline.side,
-        "FAULTS_ENDPOINT": endpoint,
-    }
+def _end(server: subprocess.Popen[bytes], log: IO[bytes]) -> tuple[bool, str]:
+    """Ends a server as a deployment does; whether it did end, and what it has logged."""
+    server.send_signal(signal.SIGTERM)
+    ended = wait_for(lambda: server.poll() is not None, 40)
+    server.kill()
+    server.wait()
+    log.seek(0)
+    return ended, log.read().decode(errors="replace")
 
 
 def _ask(url: str) -> bool:
@@ -238,6 +234,28 @@ def gunicorn_preload(pipeline: Pipeline) -> Outcome:
 @fault("18c", "gunicorn, gevent workers", "all delivered", needs=("gunicorn", "gevent"))
 def gunicorn_gevent(pipeline: Pipeline) -> Outcome:
     return _served(pipeline, "-k", "gevent")
+
+
+@fault("18d", "celery, prefork workers", "all delivered", needs=("celery",))
+def celery_prefork(pipeline: Pipeline) -> Outcome:
+    outcome, tasks = Outcome(), 10
+    with Collector() as collector, tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:
+        variables = environment(
+            FAULTS_SIDE=pipeline.side, FAULTS_ENDPOINT=collector.endpoint, FAULTS_FOLDER=folder
+        )
+        options = ["--pool", "prefork", "--concurrency", "2", "--without-mingle", "--without-gossip"]
+        command = [sys.executable, "-m", "celery", "-A", "tests.faults.tasks", "worker", *options]
+        worker = subprocess.Popen(command, env=variables, cwd=folder, stdout=log, stderr=log)
+        try:
+            send = [sys.executable, "-m", "tests.faults.tasks", str(tasks)]
+            subprocess.run(send, env=variables, cwd=folder, check=True, timeout=60)
+            done = wait_for(lambda: len(list(Path(folder).glob("done-*"))) == tasks, 60)
+        finally:
+            ended, said = _end(worker, log)
+        delivered = len(collector.accepted)
+    outcome.delivery(delivered, tasks)
+    outcome.promise(done and ended, f"all tasks are done, and the worker ends when it is told to: {said}")
+    return outcome
 
 
 # --- 19
