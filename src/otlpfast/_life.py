@@ -7,7 +7,6 @@ package is imported here; whoever has such children has it in ``sys.modules``.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import sys
@@ -113,14 +112,3 @@ def _flush_in_time() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _meet(in_child=True))
-
-
-def is_subinterpreter() -> bool:
-    """Whether this is not the process's main interpreter."""
-    for name in ("_interpreters", "_xxsubinterpreters"):  # CPython 3.13 and newer, 3.12 and older
-        try:
-            interpreters = importlib.import_module(name)
-        except ImportError:
-            continue
-        return bool(interpreters.get_current() != interpreters.get_main())
-    return False
