@@ -18,7 +18,7 @@ Or swap the provider, the processor and the exporter, and nothing else::
 
 from __future__ import annotations
 
-# The SDK's provider uses a thread pool in its fork hook: see processor.py. What is loaded later may come too late.
+# The SDK's provider uses a thread pool in its fork hook: see processor.py. Later may be too late.
 import concurrent.futures.thread  # noqa: F401
 import importlib
 from typing import TYPE_CHECKING

@@ -1,8 +1,7 @@
 """What this process runs on: otlpfast or, switched off, the SDK; the compiled core or plain Python.
 
 ``OTLPFAST_IMPL=auto`` (the default) takes ``_core`` where it was built; ``c`` insists on it; ``py`` takes
-``_pure``. Nothing is loaded here, so that ``import otlpfast`` costs nothing and still refuses at once what can't
-work.
+``_pure``. Nothing is loaded here: ``import otlpfast`` costs nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +11,6 @@ import importlib.util
 import os
 
 from .environment_variables import OTLPFAST_DISABLED, OTLPFAST_IMPL
-
-SUBINTERPRETER = (
-    "otlpfast can't be imported in a subinterpreter: import it in the main interpreter of the process "
-    "(with mod_wsgi: WSGIApplicationGroup %{GLOBAL})"
-)
 
 
 def is_subinterpreter() -> bool:
@@ -50,7 +44,11 @@ def has_core() -> bool:
     return spec is not None and spec.origin is not None
 
 
-def _choose(wanted: str) -> str:
+def choose() -> str:
+    """The module that is the implementation. Raises ValueError or ImportError for what can't be."""
+    wanted = os.environ.get(OTLPFAST_IMPL, "").strip().lower() or "auto"
+    if DISABLED:  # nothing native is loaded, whatever else is used of the package
+        wanted = "py"
     if wanted not in ("auto", "c", "py"):
         allowed = "auto (compiled where it was built), c (compiled), py (plain Python)"
         raise ValueError(f"OTLPFAST_IMPL={wanted!r}: one of {allowed}")
@@ -66,14 +64,5 @@ def _choose(wanted: str) -> str:
     return "_pure"
 
 
-if is_subinterpreter():
-    # The core's module loads into one interpreter of a process, whichever comes first; and with either
-    # implementation CPython aborts the process when a subinterpreter ends that has a daemon thread.
-    raise ImportError(SUBINTERPRETER)
-
 DISABLED = is_true(OTLPFAST_DISABLED)
 """Whether all names stand for the SDK's classes."""
-
-# Switched off, nothing native is loaded, whatever else is used of the package.
-CHOSEN = _choose("py" if DISABLED else os.environ.get(OTLPFAST_IMPL, "").strip().lower() or "auto")
-"""The module that is the implementation."""

@@ -140,7 +140,9 @@ def make_sampler() -> tuple[Sampler | None, str]:
     except Exception as error:
         problem = f"raised {type(error).__name__}: {error}"
     text = "%s=%r with %s=%r %s; %s is used"
-    warn(_logger, text, OTEL_TRACES_SAMPLER, name, OTEL_TRACES_SAMPLER_ARG, argument, problem, DEFAULT_SAMPLER)
+    warn(
+        _logger, text, OTEL_TRACES_SAMPLER, name, OTEL_TRACES_SAMPLER_ARG, argument, problem, DEFAULT_SAMPLER
+    )
     return _default_sampler(), DEFAULT_SAMPLER
 
 

@@ -1,4 +1,4 @@
-"""What otlpfast's names stand for while ``OTLPFAST_DISABLED`` is true: the SDK's and the official exporters' classes.
+"""What otlpfast's names stand for while ``OTLPFAST_DISABLED`` is true: the stock classes.
 
 They take otlpfast's arguments, so that a program need not be changed to be switched back; what the stock
 classes don't know is ignored.
@@ -74,7 +74,7 @@ class BatchSpanProcessor(_Unaccounted, sdk.BatchSpanProcessor):
 
     def shutdown(self, timeout_millis: float | None = None) -> None:
         """As the SDK's, which knows no time-out."""
-        super().shutdown()
+        super().shutdown()  # type: ignore[no-untyped-call]
 
 
 class SimpleSpanProcessor(_Unaccounted, sdk.SimpleSpanProcessor):
@@ -111,7 +111,9 @@ class OTLPSpanExporter(SpanExporter):
             make = _official_grpc if protocol == "grpc" else _official_http
             self._exporter = make(given, files, settings)
         except ModuleNotFoundError as error:
-            text = "%s=true, but there is no official exporter (%s): otlpfast's sends the spans, in plain Python"
+            text = (
+                "%s=true, but there is no official exporter (%s): otlpfast's sends the spans, in plain Python"
+            )
             warn(_logger, text, OTLPFAST_DISABLED, error)
             self._exporter = own.OTLPSpanExporter(*given, *files, protocol=protocol, **settings)
 
@@ -183,7 +185,7 @@ def _as_member(kinds: Any, compression: str | enum.Enum | None) -> object:
 
 @contextlib.contextmanager
 def without_missing_exporters() -> Iterator[None]:
-    """Has ``OTEL_TRACES_EXPORTER`` say for a moment what can be made where the official exporters are missing."""
+    """Has ``OTEL_TRACES_EXPORTER`` say for a moment what can be made without the official exporters."""
     before = os.environ.get(OTEL_TRACES_EXPORTER)
     names = (before or "").split(",")
     os.environ[OTEL_TRACES_EXPORTER] = ",".join(_to_be_had(name.strip()) for name in names)

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from opentelemetry import trace
 from opentelemetry.environment_variables import OTEL_LOGS_EXPORTER, OTEL_METRICS_EXPORTER
 from opentelemetry.sdk import _configuration as sdk
 from opentelemetry.sdk.environment_variables import (
+    _OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED,
     OTEL_BSP_SCHEDULE_DELAY,
     OTEL_CONFIG_FILE,
     OTEL_PYTHON_LOGGER_CONFIGURATOR,
@@ -145,9 +147,7 @@ def configure(
         exporters=exporters,
         span_processors=span_processors,
         span_limits=span_limits,
-        tracer_configurator=sdk._import_tracer_configurator(
-            os.environ.get(OTEL_PYTHON_TRACER_CONFIGURATOR)
-        ),
+        tracer_configurator=sdk._import_tracer_configurator(os.environ.get(OTEL_PYTHON_TRACER_CONFIGURATOR)),
     )
     provider = parts.provider()
     trace.set_tracer_provider(provider)
@@ -289,7 +289,7 @@ def _set_up_logs(
     **processors: Any,
 ) -> None:
     if handler is None:
-        handler = components.variable(sdk._OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED).lower() == "true"
+        handler = components.variable(_OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED).lower() == "true"
 
     def set_up(named: list[str]) -> None:
         _, _, exporters = sdk._import_exporters([], [], [*more, *named])
@@ -347,7 +347,5 @@ def _write_line(line: str) -> None:
     """Once, for the person who started the process; its children keep quiet."""
     if not is_true(OTLPFAST_QUIET):
         os.environ[OTLPFAST_QUIET] = "true"
-        try:
+        with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
             sys.stderr.write(line + "\n")
-        except (OSError, ValueError, AttributeError):  # closed, or none at all
-            pass

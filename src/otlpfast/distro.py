@@ -1,4 +1,4 @@
-"""``OTEL_PYTHON_DISTRO=otlpfast``: the distro for ``opentelemetry-instrument``. Needs opentelemetry-instrumentation."""
+"""``OTEL_PYTHON_DISTRO=otlpfast``. Needs opentelemetry-instrumentation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.environment_variables import OTEL_TRACES_EXPORTER
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
-from opentelemetry.instrumentation.distro import BaseDistro
+from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
 from opentelemetry.instrumentation.environment_variables import OTEL_PYTHON_CONFIGURATOR
 
 from ._log import warn
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("otlpfast.configuration")
 
 
-class OtlpfastDistro(BaseDistro):
+class OtlpfastDistro(BaseDistro):  # type: ignore[misc]
     """Has otlpfast's configurator and exporter taken, unless variables name others.
 
     An instrumentation that fails is one warning, and those after it are still loaded.

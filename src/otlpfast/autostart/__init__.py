@@ -32,7 +32,7 @@ def _start() -> None:
     else:
         from otlpfast.autoconfigure import OtlpfastConfigurator
 
-        OtlpfastConfigurator().configure()
+        OtlpfastConfigurator().configure()  # type: ignore[no-untyped-call]
 
 
 def has_instrumentation() -> bool:

@@ -1,4 +1,4 @@
-"""Variables with which the API or the SDK can't be imported: what is wrong in them is taken out, with a warning."""
+"""Variables that keep the API or the SDK from being imported: what is wrong is taken out, with a warning."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def _mend_count() -> None:
         del os.environ[_COUNT]
         general = os.environ.get(_GENERAL_COUNT, "").strip()
         instead = general if general.isdecimal() else "128"
-        _logger.warning("%s=%r is ignored, %s is used: a whole number is allowed", _COUNT, text[:100], instead)
+        _logger.warning(
+            "%s=%r is ignored, %s is used: a whole number is allowed", _COUNT, text[:100], instead
+        )
 
 
 def _mend_propagators() -> None:

@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("demo", "run")
+COMMANDS = ("demo", "doctor", "run")
 
 _EPILOG = """\
 first minute:

@@ -24,8 +24,9 @@ examples:
   OTEL_TRACES_EXPORTER=otlpfast_console otlpfast run app.py     spans on the terminal
 
 What is installed of opentelemetry-instrumentation-* is switched on, as by opentelemetry-instrument
-(pip install otlpfast[auto]); without it, the tracer provider is configured and nothing else. Python processes
-that the program starts are configured in the same way. OTEL_* variables say what is recorded and where it goes.
+(pip install otlpfast[auto]); without it, the tracer provider is configured and nothing else. Python
+processes that the program starts are configured in the same way. OTEL_* variables say what is recorded and
+where it goes.
 """
 
 
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     command = _module(words) if arguments.module else _command(words)
     if command is None:
         print(
-            f"otlpfast run: {words[0]!r} was not found: there is no such file here and no such program on PATH "
+            f"otlpfast run: {words[0]!r} was not found, neither as a file nor as a program on PATH "
             f"(a module? otlpfast run -m {words[0]})",
             file=sys.stderr,
         )
@@ -75,7 +76,7 @@ def _module(words: Sequence[str]) -> list[str]:
 
 
 def _command(words: Sequence[str]) -> list[str] | None:
-    """A Python script by its name or as a file that can't be executed; otherwise a program, as a shell finds it."""
+    """A Python script, or a program as a shell finds it; None without either."""
     name = words[0]
     is_path = os.path.dirname(name) != ""
     if os.path.exists(name) and (

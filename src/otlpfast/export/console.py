@@ -42,7 +42,7 @@ class _Trace:
 
 
 class ConsoleSpanExporter(SpanExporter):
-    """Writes traces as trees: when a span began, how long it took, its name, its error. For people who develop.
+    """Writes traces as trees: when a span began, how long it took, its name, its error.
 
     A trace is shown once its root has ended; spans whose parent does not come are shown without it after a
     while. Colours only on a terminal, and not where ``NO_COLOR`` is set.
@@ -56,7 +56,9 @@ class ConsoleSpanExporter(SpanExporter):
     """What a batch processor in front of it should wait, if nobody says otherwise."""
     destination = "this terminal"
 
-    def __init__(self, stream: TextIO | None = None, *, max_spans: int = 2000, patience: float = 10.0) -> None:
+    def __init__(
+        self, stream: TextIO | None = None, *, max_spans: int = 2000, patience: float = 10.0
+    ) -> None:
         self._stream = stream
         self._max_spans = max_spans
         self._patience = patience
