@@ -7,7 +7,6 @@ package is imported here; whoever has such children has it in ``sys.modules``.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import sys
@@ -133,14 +132,3 @@ def end_fork() -> None:
 def is_forking() -> bool:
     """Whether whoever waits here for another thread, in a signal handler, might wait for himself."""
     return _forking == (os.getpid(), threading.get_ident())
-
-
-def is_subinterpreter() -> bool:
-    """Whether this is not the process's main interpreter."""
-    for name in ("_interpreters", "_xxsubinterpreters"):  # CPython 3.13 and newer, 3.12 and older
-        try:
-            interpreters = importlib.import_module(name)
-        except ImportError:
-            continue
-        return bool(interpreters.get_current() != interpreters.get_main())
-    return False
