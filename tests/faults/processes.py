@@ -323,7 +323,7 @@ sys.path[:] = {path!r}
 {imports}
 """
 _IMPORTS = {
-    "otlpfast": "import otlpfast",
+    "otlpfast": "from otlpfast import TracerProvider",
     "SDK": "from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter",
 }
 
