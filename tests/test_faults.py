@@ -8,19 +8,12 @@ from typing import Any
 import pytest
 
 from .faults import Fault, Pipeline
-from .faults.table import FAULTS, missing
+from .faults.table import FAULTS, KNOWN, missing
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the scenarios are those of POSIX systems")
 
 # Those that the SDK fails quickly: a scenario that nothing fails would show nothing.
 FAILED_BY_THE_SDK = ("7b", "8", "20", "21", "22", "24", "25", "26", "36", "S1")
-
-
-# What is promised and not kept yet, and whether it always fails.
-KNOWN = {
-    "5b": ("an ExportOutcome does not say how long a collector wants to be left alone", True),
-    "30c": ("a span finds room that another thread makes, and is dropped all the same", False),
-}
 
 
 def run(fault: Fault, side: str) -> list[str]:
