@@ -124,6 +124,23 @@ def test_the_deadline_is_kept(collector: GRPCCollector, make: Make, caplog: pyte
     assert "timed out after 0." in one_warning(caplog)
 
 
+@pytest.mark.parametrize("timeout", [1e12, 1e300])
+def test_a_timeout_beyond_what_grpc_can_count_is_a_long_one(
+    timeout: float, collector: GRPCCollector, make: Make
+) -> None:
+    exporter = make(collector, timeout=timeout)
+    assert exporter.export_batch(batch()) == EXPORTED
+    assert exporter.export(spans()) is SpanExportResult.SUCCESS
+
+
+def test_without_time_nothing_is_sent(
+    collector: GRPCCollector, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert make(collector).export_batch(batch(), timeout=0) == FAILED
+    assert collector.requests == []
+    assert one_warning(caplog).endswith("no time is left")
+
+
 @pytest.mark.parametrize("answer", [HANG, Failure(Code.UNAVAILABLE, delay=3000)])
 def test_shutdown_interrupts(
     answer: Any, collector: GRPCCollector, make: Make, caplog: pytest.LogCaptureFixture
@@ -202,7 +219,17 @@ def test_an_answer_that_is_a_bomb_is_not_unpacked(
 ) -> None:
     collector.script(bytes(50 << 20))
     assert make(collector).export_batch(batch()) == REJECTED
-    assert "larger than max" in one_warning(caplog)
+    assert "'gzip' is disabled" in one_warning(caplog)
+
+
+def test_an_answer_that_is_too_large_is_given_up(
+    collector: GRPCCollector, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = [("grpc.max_receive_message_length", 1000)]
+    collector.script(bytes(2000))
+    assert make(collector, channel_options=plain).export_batch(batch()) == REJECTED
+    assert len(collector.requests) == 1
+    assert "CLIENT: Received message larger than max" in one_warning(caplog)
 
 
 def test_plain_text_to_a_tls_port_is_said_plainly(

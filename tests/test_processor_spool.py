@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +284,23 @@ def test_what_the_collector_rejects_later_is_counted(
     end_spans(provider(processor), 10)
     assert processor.force_flush()
     until(lambda: processor.stats() == account(10, exported=6, rejected=4), "the answer")
+
+
+def test_a_collector_is_left_alone_for_as_long_as_it_asks(
+    batching: Batching, collector: Collector, folder: Path
+) -> None:
+    collector.script(Reply(429, headers={"Retry-After": "2"}), then=Reply())
+    processor = batching(OTLPSpanExporter(collector.endpoint, timeout=0.5), spool_dir=folder)
+    traced = provider(processor)
+    end_spans(traced, 3)
+    assert processor.force_flush()
+    asked = time.monotonic()
+    end_spans(traced, 3, "meanwhile")
+    assert processor.force_flush()
+    assert processor.stats() == account(6, spooled=6)
+    collector.wait_for_spans(9)
+    assert time.monotonic() - asked > 1.8
+    until(lambda: processor.stats() == account(6, exported=6), "all of it")
 
 
 def test_only_the_rest_of_a_batch_is_kept(batching: Batching, collector: Collector, folder: Path) -> None:

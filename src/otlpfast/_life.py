@@ -7,7 +7,6 @@ package is imported here; whoever has such children has it in ``sys.modules``.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import sys
@@ -115,12 +114,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _meet(in_child=True))
 
 
-def is_subinterpreter() -> bool:
-    """Whether this is not the process's main interpreter."""
-    for name in ("_interpreters", "_xxsubinterpreters"):  # CPython 3.13 and newer, 3.12 and older
-        try:
-            interpreters = importlib.import_module(name)
-        except ImportError:
-            continue
-        return bool(interpreters.get_current() != interpreters.get_main())
-    return False
+_forking = (0, 0)
+
+
+def begin_fork() -> None:
+    """From now until ``end_fork()``, this thread is on its way into os.fork() and others wait for it."""
+    global _forking
+    _forking = os.getpid(), threading.get_ident()
+
+
+def end_fork() -> None:
+    """It is back, in the parent; the child needs no telling."""
+    global _forking
+    _forking = (0, 0)
+
+
+def is_forking() -> bool:
+    """Whether whoever waits here for another thread, in a signal handler, might wait for himself."""
+    return _forking == (os.getpid(), threading.get_ident())

@@ -19,6 +19,7 @@ _logger = logging.getLogger(__name__)
 
 REPLAY_RATE = 16 * 1024 * 1024  # bytes a second: a collector that is just back is not flooded
 _STRIKES = 5  # refusals by a collector that takes other batches until a record is given up
+_LONGEST_REQUEST = 600.0  # seconds that a collector may ask to be left alone
 _HOUSEKEEPING = 30.0  # seconds between two looks for orphans and for what is too old
 
 
@@ -32,9 +33,10 @@ class Breaker:
     def is_due(self) -> bool:
         return time.monotonic() >= self.next
 
-    def failed(self) -> None:
+    def failed(self, retry_after: float) -> None:
         self.failures += 1
-        self.next = time.monotonic() + pause_before(self.failures, None)
+        pause = max(pause_before(self.failures, None), min(retry_after, _LONGEST_REQUEST))
+        self.next = time.monotonic() + pause
 
     def succeeded(self) -> None:
         self.failures = 0
@@ -71,7 +73,8 @@ class Spooling:
     def learn(self, outcome: ExportOutcome) -> None:
         """Takes note of how the export of a new batch went."""
         if outcome.failed:
-            self._live.failed()
+            self._live.failed(outcome.retry_after)
+            self._replay.next = max(self._replay.next, self._live.next)
             return
         if self._live.failures:
             self._replay.succeeded()  # it is back: no reason to wait any longer
@@ -138,7 +141,7 @@ class Spooling:
         return True
 
     def _not_taken(self, record: Record, outcome: ExportOutcome) -> None:
-        self._replay.failed()
+        self._replay.failed(outcome.retry_after)
         # A record that a collector in good health does not take must not keep the others for ever.
         self._strikes += self._is_healthy
         self._is_healthy = False

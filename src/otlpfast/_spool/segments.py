@@ -151,6 +151,9 @@ class Segment:
     def seal(self) -> None:
         """Nothing is appended any more. What is not read at once is read from the disk later."""
         self.sealed = True
+        if self._is_torn:
+            with suppress(OSError):
+                self._mend()
         if self is not self.folder.segments[0]:
             self.close()
 

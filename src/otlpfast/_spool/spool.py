@@ -168,19 +168,29 @@ class Spool:
     def _segment_for(self, nbytes: int) -> Segment:
         """Where to append so much; OSError or ValueError where there is no place."""
         own = self._own
-        if own is not None and own.segments and not (last := own.segments[-1]).sealed:
-            if not last.is_there():  # someone cleared the directory away
-                own.give_up()
-                self._own = None
+        last = own.segments[-1] if own is not None and own.segments else None
+        if last is not None and not last.sealed:
+            if not last.is_there():
+                self._give_up_own()
             elif last.records and (last.size + nbytes > self._segment_bytes or not last.is_of_this_clock()):
                 last.seal()
             else:
                 return last
-        if self._own is None:
-            check_directory(self._directory)
-            with self._opened() as directory:
-                self._own = Folder.make(directory)
+        if self._own is not None:
+            try:
+                return self._own.add_segment(self._tally)
+            except FileNotFoundError:
+                self._give_up_own()
+        check_directory(self._directory)
+        with self._opened() as directory:
+            self._own = Folder.make(directory)
         return self._own.add_segment(self._tally)
+
+    def _give_up_own(self) -> None:
+        """Someone cleared the directory away."""
+        if self._own is not None:
+            self._own.give_up()
+        self._own = None
 
     @one_at_a_time(0)
     def adopt(self) -> int:

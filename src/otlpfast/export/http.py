@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -206,7 +207,9 @@ class OTLPSpanExporter(SpanExporter):
                 return f"{self._shown()} answers {self._status(answer)}"
             retryable = answer.status in RETRYABLE and answer.flaw != OVERSIZED
             if not (retryable and retry.pause(read_retry_after(answer.headers.get("retry-after")))):
-                return self._judge(answer, piece.count, retry.why_not)
+                return replace(
+                    self._judge(answer, piece.count, retry.why_not), retry_after=retry.retry_after
+                )
 
     def _warn_undelivered(self, error: Exception, count: int, timeout: float, why: str) -> None:
         kind, reason = explain(error, self._settings, timeout)
