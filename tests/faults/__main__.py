@@ -43,7 +43,7 @@ otlpfast kept {kept[otlpfast]} of {count} promises in this run, the SDK {kept[SD
 in `processor.stats()`; the SDK keeps no account, which is held against it only where spans were lost.
 
 Both sides have the same settings. Spans go out when a batch is full, when a flush asks for them, and at the
-end: the timer is set so that it does not come, but every 0.05 or 0.1 s in rows 1, 4b, 5, 5b, 14, 16 and 16b.
+end: the timer is set so that it does not come, but every 0.05 or 0.1 s in rows 1, 4b, 5, 14, 16 and 16b.
 These and 30c have a `spool_dir`, rows 15 and 15b `OTLPFAST_FLUSH_ON_SIGTERM=true`, row 35 a `max_queue_bytes`
 of 16 MiB. Time-outs of exporters are 10 s, the default, or between 3 and 20 s; 60 s in row 35.
 {known}"""

@@ -33,9 +33,9 @@ def is_throttled(traced: Traced, endpoint: str, spool: str, timeout: float) -> A
     return {"stats": traced.stats()}
 
 
-def _throttled(pipeline: Pipeline) -> tuple[Outcome, int, float]:
-    """The outcome, for how many seconds it was asked to stay away, and for how many it did."""
-    outcome, seconds, waited = Outcome(), int(pipeline.lasting(2, 15)), 0.0
+@fault("5", "429 with `Retry-After` beyond the time-out", "parked or spooled, and sent when it was asked for")
+def throttled(pipeline: Pipeline) -> Outcome:
+    outcome, seconds = Outcome(), int(pipeline.lasting(2, 15))
     with Collector() as collector, tempfile.TemporaryDirectory() as spool:
         collector.script(Reply(429, headers={"Retry-After": str(seconds)}))
         ended = pipeline.run(is_throttled, collector.endpoint, spool, pipeline.lasting(1, 10), limit=90)
@@ -45,18 +45,6 @@ def _throttled(pipeline: Pipeline) -> tuple[Outcome, int, float]:
         outcome.account(ended.value["stats"], exported=10, spooled=0)
     if len(requests) > 1:
         waited = requests[1].arrived - requests[0].arrived
-    return outcome, seconds, waited
-
-
-@fault("5", "429 with `Retry-After` beyond the time-out", "parked or spooled, then delivered")
-def throttled(pipeline: Pipeline) -> Outcome:
-    return _throttled(pipeline)[0]
-
-
-@fault("5b", "the same", "not sent again before the time that the collector asked for")
-def throttled_for_long(pipeline: Pipeline) -> Outcome:
-    outcome, seconds, waited = _throttled(pipeline)
-    if waited:
         outcome.say(f"asked for {seconds} s, came back after {waited:.1f} s")
         outcome.promise(waited >= seconds - 0.01, "it comes back no earlier than it was asked to")
     return outcome

@@ -23,7 +23,6 @@ for _row in sorted(FAULTS, key=_place):
 
 # What is promised and not kept yet, and whether it always fails.
 KNOWN = {
-    "5b": ("an ExportOutcome does not say how long a collector wants to be left alone", True),
     "30c": ("a span for which another thread just made room can be dropped all the same", False),
 }
 
