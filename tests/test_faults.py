@@ -7,7 +7,7 @@ import os
 import pytest
 
 from .faults import Fault, Pipeline
-from .faults.table import FAULTS, KNOWN, missing
+from .faults.table import FAULTS, missing
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the scenarios are those of POSIX systems")
 

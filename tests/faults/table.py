@@ -7,7 +7,7 @@ import re
 
 from tests.faults import FAULTS, Fault, answers, hostile, load, network, processes
 
-__all__ = ["FAULTS", "KNOWN", "answers", "hostile", "load", "missing", "network", "processes"]
+__all__ = ["FAULTS", "answers", "hostile", "load", "missing", "network", "processes"]
 
 
 def _place(row: str) -> tuple[bool, int, str]:
@@ -19,12 +19,6 @@ def _place(row: str) -> tuple[bool, int, str]:
 # Modules are by subject: their rows come in when they are imported.
 for _row in sorted(FAULTS, key=_place):
     FAULTS[_row] = FAULTS.pop(_row)
-
-
-# What is promised and not kept yet, and whether it always fails.
-KNOWN = {
-    "30c": ("a span for which another thread just made room can be dropped all the same", False),
-}
 
 
 def missing(fault: Fault) -> str:
