@@ -68,7 +68,8 @@ endef
 
 # The sanitizers' run leaves out what is about the processes of others, what has no native code, and what
 # forks the suite or allocates in threads (gRPC): a child whose parent held the sanitizer's lock waits for ever.
-UNSANITIZED_TESTS := contrib demo demo_figures stacktrace stacktrace_kept export_grpc export_grpc_life rotel trace_current
+UNSANITIZED_TESTS := contrib demo demo_figures stacktrace stacktrace_kept export_grpc export_grpc_life rotel trace_current \
+    life_forks life_gevent life_multiprocessing life_servers
 NOT_SANITIZED := $(foreach name,$(UNSANITIZED_TESTS),--ignore=tests/test_$(name).py)
 
 # The interpreter is not instrumented: the sanitizers come in through LD_PRELOAD, and its own memory pools are
