@@ -1,4 +1,4 @@
-"""The configuration as it is resolved, by what resolves it in an application, and where each value is from."""
+"""The configuration, by what resolves it in an application, and where each value is from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ... import _arguments
 from ... import _components as components
 from ...environment_variables import OTLPFAST_SPOOL_DIR
 from ...export import OTLPSpanExporter, config
-from .examination import Examination, Finding, Setting
+from .examination import Examination, Finding, Setting, WrongArgument
 
 _OTLP_NAMES = ("otlpfast", "otlp")
 
@@ -50,7 +50,7 @@ def resolve(
 ) -> OTLPSpanExporter | None:
     """Adds the settings; returns the exporter of spans by OTLP, if there is to be one.
 
-    Raises ValueError or TypeError for a wrong argument.
+    Raises WrongArgument.
     """
     settings = _Settings(done.settings, warnings)
     if path := components.variable(OTEL_CONFIG_FILE):
@@ -81,6 +81,8 @@ def _resolve_exporter(
             components._logger, "PROTOCOL=grpc can't be followed, http/protobuf is used: %s", error
         )
         exporter = OTLPSpanExporter(endpoint, protocol="http/protobuf")
+    except ValueError as error:
+        raise WrongArgument(f"--{error}") from None
     made = exporter._exporter._settings
     if as_the_sdk:
         source = "default of otlp (opentelemetry-exporter-otlp-proto-grpc is installed)"
