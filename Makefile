@@ -7,6 +7,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+SECONDS ?= 600
+RATE ?= 20000
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -16,7 +18,7 @@ SANITIZED := build/sanitize/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench gate lint format wheel sanitize clean
+.PHONY: help demo test reliability bench soak gate lint format wheel sanitize collector clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,9 +30,15 @@ test: $(BUILT) $(VENV)/.group-test ## the test suite, on the compiled and on the
 	$(call suite,c)
 	$(call suite,py)
 
+reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and on the stock SDK; docs/reliability.md
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; figures and ratios in build/bench.json
 	@mkdir -p build
 	@$(BIN)/python -m pytest bench --benchmark-json=build/bench.json $(ARGS)
+
+soak: $(BUILT) $(VENV)/.group-bench ## spans for SECONDS at RATE a second to a collector in trouble: none may get lost
+	@$(BIN)/python -m bench.soak --seconds $(SECONDS) --rate $(RATE) --json build/soak.json $(ARGS)
 
 gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
 	@$(BIN)/python -m bench.gate $(ARGS)
@@ -54,6 +62,9 @@ sanitize: $(SANITIZED) $(VENV)/.group-test ## the test suite on the compiled cor
 	    print("otlpfast", core.__file__, flush=True); assert "/sanitize/" in core.__file__'
 	@$(UNDER_SANITIZERS) $(BIN)/python -m pytest $(NOT_SANITIZED) $(ARGS)
 
+collector: ## the official OpenTelemetry Collector, for tests/test_official_collector.py; needs Go 1.25
+	@tests/build_collector.sh build/collector/otelcol
+
 clean: ## everything that was built or installed here
 	rm -rf build dist $(VENV) src/*.egg-info src/otlpfast/*.so src/otlpfast/*.pyd
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
@@ -68,7 +79,8 @@ endef
 
 # The sanitizers' run leaves out what is about the processes of others, what has no native code, and what
 # forks the suite or allocates in threads (gRPC): a child whose parent held the sanitizer's lock waits for ever.
-UNSANITIZED_TESTS := contrib demo demo_figures stacktrace stacktrace_kept export_grpc export_grpc_life rotel trace_current
+UNSANITIZED_TESTS := contrib demo demo_figures stacktrace stacktrace_kept export_grpc export_grpc_life \
+    export_grpc_split export_security official_collector rotel trace_current
 NOT_SANITIZED := $(foreach name,$(UNSANITIZED_TESTS),--ignore=tests/test_$(name).py)
 
 # The interpreter is not instrumented: the sanitizers come in through LD_PRELOAD, and its own memory pools are

@@ -112,3 +112,23 @@ def _flush_in_time() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _meet(in_child=True))
+
+
+_forking = (0, 0)
+
+
+def begin_fork() -> None:
+    """From now until ``end_fork()``, this thread is on its way into os.fork() and others wait for it."""
+    global _forking
+    _forking = os.getpid(), threading.get_ident()
+
+
+def end_fork() -> None:
+    """It is back, in the parent; the child needs no telling."""
+    global _forking
+    _forking = (0, 0)
+
+
+def is_forking() -> bool:
+    """Whether whoever waits here for another thread, in a signal handler, might wait for himself."""
+    return _forking == (os.getpid(), threading.get_ident())

@@ -29,6 +29,11 @@ def halve(request: bytes, count: int) -> tuple[bytes, bytes]:
     return b"".join(head), b"".join(tail)
 
 
+def count_spans(request: bytes) -> int:
+    """How many spans a request has; ValueError for what is no request."""
+    return _count(memoryview(request), 0)
+
+
 def _count(message: memoryview, level: int) -> int:
     """How many spans there are in a message so many steps down the path."""
     if level == len(_PATH):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from threading import RLock
 from types import TracebackType
@@ -126,6 +128,18 @@ def _allow_reentry(span: Any) -> None:
     # A signal handler, a finaliser or a log handler may come back to the span while its thread holds these.
     for locked in (span, span._attributes, span._events, span._links):
         locked._lock = RLock()
+
+
+def _after_fork() -> None:
+    # What another thread of the parent held at that moment stays locked in the child for ever. The spans are
+    # looked for here, which takes milliseconds, so that no span pays for being known.
+    for found in gc.get_objects():
+        if type(found) is Span:
+            _allow_reentry(found)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Tracer(sdk.Tracer):
