@@ -47,7 +47,7 @@ def has_core() -> bool:
 def choose() -> str:
     """The module that is the implementation. Raises ValueError or ImportError for what can't be."""
     wanted = os.environ.get(OTLPFAST_IMPL, "").strip().lower() or "auto"
-    if DISABLED:  # nothing native is loaded, whatever else is used of the package
+    if is_true(OTLPFAST_DISABLED):  # nothing native is loaded, whatever else is used of the package
         wanted = "py"
     if wanted not in ("auto", "c", "py"):
         allowed = "auto (compiled where it was built), c (compiled), py (plain Python)"
@@ -64,5 +64,5 @@ def choose() -> str:
     return "_pure"
 
 
-DISABLED = is_true(OTLPFAST_DISABLED)
-"""Whether all names stand for the SDK's classes."""
+DISABLED = os.environ.get(OTLPFAST_DISABLED, "").strip().lower() == "true"
+"""Whether all names stand for the SDK's classes; ``choose()`` warns of another value, when it matters."""

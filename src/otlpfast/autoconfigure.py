@@ -201,7 +201,11 @@ class OtlpfastConfigurator(sdk._OTelSDKConfigurator):
         elif path := components.variable(OTEL_CONFIG_FILE):
             _configure_by_file(path)
         else:
-            _write_line(str(_set_up(**kwargs)))
+            try:
+                _write_line(str(_set_up(**kwargs)))
+            except Exception as error:
+                text = "otlpfast can't be configured, nothing is traced: %s: %s"
+                warn(_logger, text, type(error).__name__, error)
 
 
 def _set_up(

@@ -25,7 +25,9 @@ def start() -> None:
 
 def _start() -> None:
     from .mend import mend
+    from .voice import speak_up
 
+    speak_up()
     mend()
     if has_instrumentation():
         importlib.import_module(INSTRUMENTATION).initialize()

@@ -1,4 +1,4 @@
-"""``otlpfast doctor``: what is configured here, whether spans would arrive, and what to do where they would not."""
+"""``otlpfast doctor``: what is configured here, whether spans arrive, and what to do where they do not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def add_parser(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser = subcommands.add_parser(
         "doctor",
         help="check the configuration and whether the collector can be reached",
-        description="Shows the configuration and where each value comes from, checks it, and says what to do.",
+        description="Shows the configuration and where each value is from, checks it, and says what to do.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -25,7 +25,7 @@ def add_parser(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
         "--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="for the collector to answer (5)"
     )
     parser.add_argument("--json", action="store_true", help="write one JSON object")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
 
 
 def _seconds(text: str) -> float:
@@ -37,9 +37,12 @@ def _seconds(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Examines, reports, and returns 1 if a problem was found."""
-    from .examination import examine
+    from .examination import WrongArgument, examine
     from .report import as_json, as_text
 
-    examination = examine(arguments.endpoint, arguments.protocol, arguments.timeout)
+    try:
+        examination = examine(arguments.endpoint, arguments.protocol, arguments.timeout)
+    except WrongArgument as error:
+        arguments.parser.error(str(error))
     print(as_json(examination) if arguments.json else as_text(examination))
     return 1 if examination.problems else 0

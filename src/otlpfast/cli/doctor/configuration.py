@@ -1,7 +1,8 @@
-"""The configuration as it is resolved, by what resolves it in an application, and where each value is from."""
+"""The configuration, by what resolves it in an application, and where each value is from."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 
@@ -22,7 +23,8 @@ from ... import _arguments
 from ... import _components as components
 from ...environment_variables import OTLPFAST_SPOOL_DIR
 from ...export import OTLPSpanExporter, config
-from .examination import Examination, Finding, Setting
+from ...export.grpc_settings import GRPCSettings
+from .examination import Examination, Finding, Setting, WrongArgument
 
 _OTLP_NAMES = ("otlpfast", "otlp")
 
@@ -50,7 +52,7 @@ def resolve(
 ) -> OTLPSpanExporter | None:
     """Adds the settings; returns the exporter of spans by OTLP, if there is to be one.
 
-    Raises ValueError or TypeError for a wrong argument.
+    Raises WrongArgument.
     """
     settings = _Settings(done.settings, warnings)
     if path := components.variable(OTEL_CONFIG_FILE):
@@ -63,7 +65,7 @@ def resolve(
     if any(name in _OTLP_NAMES for name in names) or endpoint or protocol:
         exporter = _resolve_exporter(settings, names, endpoint, protocol)
     else:
-        text = f"no spans are sent by OTLP: {OTEL_TRACES_EXPORTER}={components.variable(OTEL_TRACES_EXPORTER)[:100]}"
+        text = f"no spans are sent by OTLP: {OTEL_TRACES_EXPORTER}={', '.join(names) or 'none'}"
         done.findings.append(Finding("collector", "hint", text, f"{OTEL_TRACES_EXPORTER}=otlpfast"))
     _resolve_provider(settings, done)
     _resolve_processor(settings)
@@ -77,10 +79,12 @@ def _resolve_exporter(
     try:
         exporter = OTLPSpanExporter(endpoint, protocol="grpc" if as_the_sdk else protocol)
     except ImportError as error:
-        components.warn(
-            components._logger, "PROTOCOL=grpc can't be followed, http/protobuf is used: %s", error
+        logging.getLogger("otlpfast").warning(
+            "PROTOCOL=grpc can't be followed, http/protobuf is used: %s", error
         )
         exporter = OTLPSpanExporter(endpoint, protocol="http/protobuf")
+    except ValueError as error:
+        raise WrongArgument(f"--{error}") from None
     made = exporter._exporter._settings
     if as_the_sdk:
         source = "default of otlp (opentelemetry-exporter-otlp-proto-grpc is installed)"
@@ -94,7 +98,9 @@ def _resolve_exporter(
     settings.add_otlp("timeout", f"{made.timeout:g} s", "TIMEOUT")
     settings.add_otlp("compression", made.compression, "COMPRESSION")
     if made.endpoint.secure:
-        trust = made.tls.trust if made.tls else getattr(made, "pem", made).trust
+        trust = (
+            made.pem.trust if isinstance(made, GRPCSettings) else made.tls.trust if made.tls else "nothing"
+        )
         settings.add_otlp("trusted", trust, "CERTIFICATE")
         settings.add_otlp("client certificate", _path("CLIENT_CERTIFICATE"), "CLIENT_CERTIFICATE")
     if made.proxy is not None:

@@ -11,6 +11,10 @@ from typing import Literal
 Level = Literal["ok", "hint", "problem"]
 
 
+class WrongArgument(Exception):
+    """Of the command line; the text says which, and what is allowed."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that was looked at; `fix` says what to do, where there is something."""
@@ -43,7 +47,7 @@ class Examination:
 
 
 def examine(endpoint: str | None, protocol: str | None, timeout: float) -> Examination:
-    """Looks at everything. Changes nothing, and sends one empty export."""
+    """Looks at everything. Changes nothing, and sends one empty export. Raises WrongArgument."""
     from ...autostart.mend import mend
 
     done = Examination()
@@ -52,12 +56,11 @@ def examine(endpoint: str | None, protocol: str | None, timeout: float) -> Exami
         from . import installation
 
         done.findings += installation.look()
-        if not done.problems:
+        exporter = None
+        if not any(finding.check == "implementation" for finding in done.problems):
             from .configuration import resolve
 
             exporter = resolve(done, endpoint, protocol, warnings)
-        else:
-            exporter = None
     done.findings += [Finding("variables", "problem", text, "set it right, or unset it") for text in warnings]
     if exporter is not None:
         from .reach import reach

@@ -1,4 +1,4 @@
-"""What is installed: versions, the implementation, who else would configure OpenTelemetry, how servers fork."""
+"""What is installed: versions, the implementation, other distros, servers that fork."""
 
 from __future__ import annotations
 

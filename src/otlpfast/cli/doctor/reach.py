@@ -169,7 +169,7 @@ def _fix_for(kind: str, settings: Settings, ours: str) -> str:
     if spoken and spoken != "tls" and endpoint.secure:
         return f"it speaks no TLS: {_ENDPOINT} has to begin with http://"
     if spoken == "h2" and ours == "http/1":
-        return f"it speaks HTTP/2, as OTLP/gRPC does: {_PROTOCOL}=grpc, or the port for HTTP, usually {_HTTP_PORT}"
+        return f"it speaks HTTP/2, as gRPC does: {_PROTOCOL}=grpc, or the port for HTTP, usually {_HTTP_PORT}"
     if spoken == "http/1" and ours == "h2":
         return f"it speaks HTTP/1.1: {_PROTOCOL}=http/protobuf, or the port for gRPC, usually {_GRPC_PORT}"
     if kind == "tls":

@@ -39,11 +39,8 @@ def as_text(examination: Examination) -> str:
     colour = (
         sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
     )
-    lines = [
-        f"otlpfast {__version__}, {platform.python_implementation()} {platform.python_version()}, "
-        f"{platform.system()} {platform.machine()}",
-        "",
-    ]
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    lines = [f"otlpfast {__version__}, {python}, {platform.system()} {platform.machine()}", ""]
     if examination.settings:
         values = max(len(setting.value) for setting in examination.settings if len(setting.value) <= 60)
         lines.append("configuration")
