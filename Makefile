@@ -18,7 +18,7 @@ SANITIZED := build/sanitize/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test reliability bench soak gate lint format wheel sanitize collector clean
+.PHONY: help demo test reliability bench plot scenarios latency soak gate lint format wheel sanitize collector clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -33,9 +33,19 @@ test: $(BUILT) $(VENV)/.group-test ## the test suite, on the compiled and on the
 reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and on the stock SDK; docs/reliability.md
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; figures and ratios in build/bench.json
+bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; build/bench.json, HISTORY=1 keeps the run
 	@mkdir -p build
 	@$(BIN)/python -m pytest bench --benchmark-json=build/bench.json $(ARGS)
+	@$(if $(HISTORY),$(BIN)/python -m bench.history build/bench.json)
+
+plot: $(BUILT) ## the history of the benchmarks as a chart in build/history.svg
+	@$(BIN)/python -m bench.plot $(ARGS)
+
+scenarios: $(BUILT) $(VENV)/.group-bench ## the specification's scenarios, with rivals; writes docs/benchmarks.md
+	@$(BIN)/python -m bench.scenarios $(ARGS)
+
+latency: $(BUILT) $(VENV)/.group-bench ## how long spans take, how late other threads get; writes docs/benchmarks.md
+	@$(BIN)/python -m bench.latency $(ARGS)
 
 soak: $(BUILT) $(VENV)/.group-bench ## spans for SECONDS at RATE a second to a collector in trouble: none may get lost
 	@$(BIN)/python -m bench.soak --seconds $(SECONDS) --rate $(RATE) --json build/soak.json $(ARGS)
