@@ -207,9 +207,7 @@ class OTLPSpanExporter(SpanExporter):
                 return f"{self._shown()} answers {self._status(answer)}"
             retryable = answer.status in RETRYABLE and answer.flaw != OVERSIZED
             if not (retryable and retry.pause(read_retry_after(answer.headers.get("retry-after")))):
-                return replace(
-                    self._judge(answer, piece.count, retry.why_not), retry_after=retry.retry_after
-                )
+                return replace(self._judge(answer, piece.count, retry.why_not), retry_after=retry.retry_after)
 
     def _warn_undelivered(self, error: Exception, count: int, timeout: float, why: str) -> None:
         kind, reason = explain(error, self._settings, timeout)
