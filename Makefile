@@ -18,7 +18,7 @@ SANITIZED := build/sanitize/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test reliability bench soak gate lint format wheel sanitize collector clean
+.PHONY: help demo test reliability bench plot scenarios latency soak gate lint format wheel sanitize collector clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -33,9 +33,19 @@ test: $(BUILT) $(VENV)/.group-test ## the test suite, on the compiled and on the
 reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and on the stock SDK; docs/reliability.md
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; figures and ratios in build/bench.json
+bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; build/bench.json, HISTORY=1 keeps the run
 	@mkdir -p build
 	@$(BIN)/python -m pytest bench --benchmark-json=build/bench.json $(ARGS)
+	@$(if $(HISTORY),$(BIN)/python -m bench.history build/bench.json)
+
+plot: $(BUILT) ## the history of the benchmarks as a chart in build/history.svg
+	@$(BIN)/python -m bench.plot $(ARGS)
+
+scenarios: $(BUILT) $(VENV)/.group-bench ## the specification's scenarios, with rivals; writes docs/benchmarks.md
+	@$(BIN)/python -m bench.scenarios $(ARGS)
+
+latency: $(BUILT) $(VENV)/.group-bench ## how long spans take, how late other threads get; writes docs/benchmarks.md
+	@$(BIN)/python -m bench.latency $(ARGS)
 
 soak: $(BUILT) $(VENV)/.group-bench ## spans for SECONDS at RATE a second to a collector in trouble: none may get lost
 	@$(BIN)/python -m bench.soak --seconds $(SECONDS) --rate $(RATE) --json build/soak.json $(ARGS)
@@ -77,11 +87,12 @@ define suite
 	@OTLPFAST_IMPL=$(1) $(BIN)/python -m pytest $(ARGS)
 endef
 
-# The sanitizers' run leaves out what is about the processes of others, what has no native code, and what
-# forks the suite or allocates in threads (gRPC): a child whose parent held the sanitizer's lock waits for ever.
-UNSANITIZED_TESTS := contrib demo demo_figures stacktrace stacktrace_kept export_grpc export_grpc_life \
-    export_grpc_split export_security official_collector rotel trace_current
-NOT_SANITIZED := $(foreach name,$(UNSANITIZED_TESTS),--ignore=tests/test_$(name).py)
+# Under sanitizers runs what drives the native code, but for what forks after gRPC has made threads: a child whose
+# parent held the sanitizer's lock waits for ever.
+SANITIZED_TESTS := $(wildcard $(patsubst %,tests/test_%.py,batch buffers counters encode* impl memory parse pool* \
+    processor* selfmetrics simple* trace_* wire))
+NOT_SANITIZED := $(patsubst %,--ignore=%,tests/test_trace_current.py \
+    $(filter-out $(SANITIZED_TESTS),$(wildcard tests/test_*.py)))
 
 # The interpreter is not instrumented: the sanitizers come in through LD_PRELOAD, and its own memory pools are
 # switched off so that AddressSanitizer sees each object. No leak check: an interpreter frees little at exit.

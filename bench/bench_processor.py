@@ -10,12 +10,13 @@ import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as official_encode
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor as SDKBatchSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor as SDKSimpleSpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otlpfast import BatchSpanProcessor, ExportOutcome, SpanBatch
+from otlpfast import BatchSpanProcessor, ExportOutcome, SimpleSpanProcessor, SpanBatch
 
 from .conftest import Measure
-from .spans import BATCH, LARGE, provider, stock_spans
+from .spans import BATCH, LARGE, NullExporter, provider, stock_spans, traced
 
 
 class OfficialBytes(SpanExporter):
@@ -96,3 +97,51 @@ def test_to_bytes(measure: Measure, spans: list[ReadableSpan], side: str, timing
 
 def shut(processor: Any) -> None:
     processor.shutdown()
+
+
+@pytest.mark.benchmark(timer=time.process_time)  # both threads
+@pytest.mark.parametrize("side", ["SDK", "otlpfast"])
+def test_drain(measure: Measure, spans: list[ReadableSpan], side: str) -> None:
+    make: Any = BatchSpanProcessor if side == "otlpfast" else SDKBatchSpanProcessor
+
+    def filled() -> Any:
+        processor = make(NullExporter(), **LARGE)
+        provider(processor).get_tracer("bench").start_span("first")
+        for span in spans:
+            processor.on_end(span)
+        return (processor,), {}
+
+    def work(processor: Any) -> None:
+        assert processor.force_flush()
+
+    operation = "queue to an exporter that does nothing, 512 spans"
+    measure(operation, side, work, BATCH, setup=filled, teardown=shut, rounds=30)
+
+
+def ten_attributes(tracer: Any) -> None:
+    span = tracer.start_span("benchmarkedSpan")
+    for number in range(10):
+        span.set_attribute(f"benchmarkAttribute_{number}", f"benchmarkAttrValue_{number}")
+    span.end()
+
+
+@pytest.mark.benchmark(timer=time.process_time)  # both threads
+@pytest.mark.parametrize("side", ["SDK", "otlpfast"])
+def test_simple_span_processor(measure: Measure, side: str) -> None:
+    make: Any = SimpleSpanProcessor if side == "otlpfast" else SDKSimpleSpanProcessor
+    exporter = OurBytes() if side == "otlpfast" else OfficialBytes()
+    tracer = provider(make(exporter), side=side).get_tracer("bench")
+    measure("span of 10 attributes to bytes, simple processor", side, lambda: ten_attributes(tracer))
+
+
+@pytest.mark.benchmark(timer=time.process_time)  # both threads
+@pytest.mark.parametrize("side", ["SDK", "otlpfast"])
+def test_batch_span_processor(measure: Measure, side: str) -> None:
+    of = traced(side, OurBytes() if side == "otlpfast" else OfficialBytes())
+
+    def work() -> None:
+        for _ in range(BATCH):
+            ten_attributes(of.tracer)
+        of.drain()
+
+    measure("span of 10 attributes to bytes, batch processor", side, work, BATCH)

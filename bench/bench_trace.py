@@ -14,11 +14,11 @@ import pytest
 from opentelemetry import context, trace
 from opentelemetry.sdk.trace import _disable_tracer_configurator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from .bench_processor import OfficialBytes, OurBytes
 from .conftest import Measure
-from .spans import Traced, provider, traced
+from .spans import Traced, provider, some_attributes, traced
 
 pytestmark = [
     pytest.mark.benchmark(timer=time.thread_time),
@@ -28,20 +28,8 @@ pytestmark = [
 TIMES = 1_000
 CALLS = 10  # of one kind on a span
 
-ATTRIBUTES: dict[str, Any] = {
-    "http.request.method": "GET",
-    "http.route": "/items/{number}",
-    "http.response.status_code": 200,
-    "app.cache.hit": True,
-    "app.seconds": 0.25,
-    "url.path": "/items/17",
-    "url.scheme": "https",
-    "server.address": "shop.example.com",
-    "server.port": 443,
-    "network.peer.address": "192.0.2.17",
-}
-FIVE = dict(list(ATTRIBUTES.items())[:5])
-TWO = {"app.rows": 17, "app.table": "items"}
+FIVE = some_attributes(5)
+TWO: dict[str, Any] = {"app.rows": 17, "app.table": "items"}
 ELSEWHERE = SpanContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, True, TraceFlags(1))
 UNSAMPLED = SpanContext(ELSEWHERE.trace_id, ELSEWHERE.span_id, True, TraceFlags(0))
 
@@ -105,25 +93,47 @@ def start_and_end(tracer: Any) -> None:
         tracer.start_span("span").end()
 
 
-def test_simple_start_span(rounds: Rounds) -> None:
+def test_start_span(rounds: Rounds) -> None:
     rounds.calls("start_span + end", start_and_end, promised=60, at_most=420e-9)
 
 
-def test_simple_start_span_without_processor(measure: Measure, side: str) -> None:
+def test_start_span_without_processor(measure: Measure, side: str) -> None:
     operation = "start_span + end (the SDK: without a processor)"
     of = traced(side) if side == "otlpfast" else Traced(provider().get_tracer("bench"), None)
     Rounds(measure, side, of).calls(operation, start_and_end)
 
 
-@pytest.mark.parametrize("count", [1, 5, 10])
+@pytest.mark.parametrize("count", [0, 1, 10, 50, 128])
 def test_start_span_with_attributes(rounds: Rounds, count: int) -> None:
-    attributes = dict(list(ATTRIBUTES.items())[:count])
+    attributes = some_attributes(count)
 
     def work(tracer: Any) -> None:
         for _ in range(TIMES):
             tracer.start_span("span", attributes=attributes).end()
 
-    rounds.calls(f"start_span + end, {count} attribute{'s' * (count > 1)} at start", work)
+    rounds.calls(f"start_span + end, {count} attribute{'s' * (count != 1)} at start", work)
+
+
+LONG = {"long.attribute": -1_000_000_000_100_000_000}
+
+
+def test_simple_start_span(rounds: Rounds) -> None:
+    def work(tracer: Any) -> None:
+        for _ in range(TIMES):
+            span = tracer.start_span("benchmarkedSpan", attributes=LONG)
+            span.add_event("benchmarkEvent")
+            span.end()
+
+    rounds.calls("start_span, 1 attribute, 1 event, end", work)
+
+
+def test_simple_start_as_current_span(rounds: Rounds) -> None:
+    def work(tracer: Any) -> None:
+        for _ in range(TIMES):
+            with tracer.start_as_current_span("benchmarkedSpan", attributes=LONG) as span:
+                span.add_event("benchmarkEvent")
+
+    rounds.calls("with start_as_current_span, 1 attribute, 1 event", work)
 
 
 def with_span(tracer: Any) -> None:
@@ -132,7 +142,7 @@ def with_span(tracer: Any) -> None:
             pass
 
 
-def test_simple_start_as_current_span(rounds: Rounds) -> None:
+def test_start_as_current_span_root(rounds: Rounds) -> None:
     rounds.calls("with start_as_current_span, root", with_span, promised=40)
 
 
@@ -171,7 +181,9 @@ def test_usual_span_to_bytes(measure: Measure, side: str) -> None:
 # --- on a span
 
 
-@pytest.mark.parametrize("value", ["GET", 200, 0.25, True, ["a", "b", "c", "d", "e"]], ids=repr)
+@pytest.mark.parametrize(
+    "value", ["GET", 200, 0.25, True, b"GET", [1, 2, 3, 4, 5], ["a", "b", "c", "d", "e"]], ids=repr
+)
 def test_set_attribute(rounds: Rounds, value: Any) -> None:
     def work(spans: list[Any]) -> None:
         for span in spans:
@@ -189,7 +201,9 @@ def test_set_attribute(rounds: Rounds, value: Any) -> None:
     promises: dict[str, Any] = {"promised": 30, "at_most": 280e-9}
     kind = type(value).__name__
     if isinstance(value, list):
-        kind, promises = f"list of {len(value)}", {}
+        kind, promises = f"list of {len(value)} {type(value[0]).__name__}", {}
+    elif isinstance(value, bytes):
+        promises = {}
     rounds.spans(f"set_attribute, {kind}", work, **promises)
 
 
@@ -210,25 +224,38 @@ def test_set_attributes(rounds: Rounds) -> None:
     rounds.spans("set_attributes, 5", work, calls=1, promised=25, at_most=450e-9)
 
 
-@pytest.mark.parametrize("count", [0, 2])
+@pytest.mark.parametrize("count", [0, 2, 10])
 def test_add_event(rounds: Rounds, count: int) -> None:
-    attributes = TWO if count else None
+    attributes = {0: None, 2: TWO}.get(count, some_attributes(count))
 
     def work(spans: list[Any]) -> None:
         for span in spans:
             for _ in range(CALLS):
                 span.add_event("loaded", attributes)
 
-    rounds.spans(f"add_event, {count or 'no'} attributes", work, promised=20 if count else None)
+    rounds.spans(f"add_event, {count or 'no'} attributes", work, promised=20 if count == 2 else None)
 
 
-def test_add_link(rounds: Rounds) -> None:
+@pytest.mark.parametrize("count", [0, 2])
+def test_add_link(rounds: Rounds, count: int) -> None:
+    attributes = TWO if count else None
+
     def work(spans: list[Any]) -> None:
         for span in spans:
             for _ in range(CALLS):
-                span.add_link(ELSEWHERE)
+                span.add_link(ELSEWHERE, attributes)
 
-    rounds.spans("add_link", work)
+    rounds.spans(f"add_link, {count or 'no'} attributes", work)
+
+
+def test_start_span_with_links(rounds: Rounds) -> None:
+    links = [Link(ELSEWHERE, TWO), Link(UNSAMPLED)]
+
+    def work(tracer: Any) -> None:
+        for _ in range(TIMES):
+            tracer.start_span("span", links=links).end()
+
+    rounds.calls("start_span + end, 2 links at start", work)
 
 
 def first() -> None:

@@ -6,17 +6,14 @@ pytest-benchmark saves its JSON. Nothing fails by the clock: a promised ratio is
 
 from __future__ import annotations
 
-import os
-import platform
-import sysconfig
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pytest
 
 import otlpfast
+from otlpfast.cli.circumstances import circumstances
 
 # What a reader has to know about these figures.
 BIAS = (
@@ -132,47 +129,14 @@ def _pair(operation: str, unit: str, promised: float | None, at_most: float | No
     return pair
 
 
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _circumstances() -> dict[str, str]:
-    interpreter = f"{platform.python_implementation()} {platform.python_version()}"
-    return {
-        "otlpfast": f"{otlpfast.__version__}, implementation {otlpfast.IMPLEMENTATION!r}",
-        "python": f"{interpreter}, {platform.python_compiler()}, {_build()}",
-        "opentelemetry-sdk": _version("opentelemetry-sdk"),
-        "protobuf": _version("protobuf"),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {_processor()}",
-    }
-
-
-def _build() -> str:
-    options = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    return "PGO" if "--enable-optimizations" in options else "no PGO"
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(
-                (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), ""
-            )
-    except OSError:
-        return platform.processor()
-
-
 def pytest_report_header() -> list[str]:
-    return [f"{name}: {value}" for name, value in _circumstances().items()]
+    return [f"{name}: {value}" for name, value in circumstances().items()]
 
 
 def pytest_benchmark_update_json(config: Any, benchmarks: Any, output_json: dict[str, Any]) -> None:
     """Adds the table to the JSON."""
     rows = [{**asdict(pair), "ratio": pair.ratio, "verdict": pair.verdict} for pair in PAIRS.values()]
-    output_json["ratios"] = {"pairs": rows, "circumstances": _circumstances(), "bias": list(BIAS)}
+    output_json["ratios"] = {"pairs": rows, "circumstances": circumstances(), "bias": list(BIAS)}
 
 
 def _time(seconds: float) -> str:
@@ -192,7 +156,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         ours = pair.shown(pair.cost.get("otlpfast"))
         out.line(f"{pair.operation:<50} {reference:>24} {ours:>10} {ratio:>8}  {pair.verdict}".rstrip())
     out.line("")
-    for name, value in _circumstances().items():
+    for name, value in circumstances().items():
         out.line(f"{name}: {value}")
     for sentence in BIAS:
         out.line(f"bias: {sentence}")

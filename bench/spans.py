@@ -25,6 +25,29 @@ LARGE: dict[str, Any] = {
 """No export starts by itself, so that it does not run beside what is measured."""
 
 
+ATTRIBUTES: dict[str, Any] = {
+    "http.request.method": "GET",
+    "http.route": "/items/{number}",
+    "http.response.status_code": 200,
+    "app.cache.hit": True,
+    "app.seconds": 0.25,
+    "url.path": "/items/17",
+    "url.scheme": "https",
+    "server.address": "shop.example.com",
+    "server.port": 443,
+    "network.peer.address": "192.0.2.17",
+}
+
+
+def some_attributes(count: int) -> dict[str, Any]:
+    """So many attributes of the usual types, with the usual names first."""
+    names, values = list(ATTRIBUTES), list(ATTRIBUTES.values())
+    return {
+        names[number] if number < len(names) else f"app.attribute.{number}": values[number % len(values)]
+        for number in range(count)
+    }
+
+
 class Keep(SpanProcessor):
     """Keeps what a provider gives its processors."""
 
@@ -78,6 +101,15 @@ def traced(
     make: Any = otlpfast.BatchSpanProcessor if side == "otlpfast" else SDKBatchSpanProcessor
     processor = make(exporter or NullExporter(), **room)
     return Traced(provider(processor, side=side, **options).get_tracer("bench.tracer", "1.0"), processor)
+
+
+def plain_spans(attributes: int, count: int = BATCH) -> list[ReadableSpan]:
+    """Ended spans of the SDK with so many attributes and no event."""
+    keep = Keep()
+    tracer = provider(keep).get_tracer("bench.tracer", "1.0")
+    for _ in range(count):
+        tracer.start_span("GET /items/{number}", attributes=some_attributes(attributes)).end()
+    return keep.ended
 
 
 def stock_spans(count: int = BATCH) -> list[ReadableSpan]:

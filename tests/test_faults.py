@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pytest
 
@@ -16,13 +15,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the scenarios a
 FAILED_BY_THE_SDK = ("7b", "8", "20", "21", "22", "24", "25", "26", "36", "S1")
 
 
-# What is promised and not kept yet, and whether it always fails.
-KNOWN = {
-    "5b": ("an ExportOutcome does not say how long a collector wants to be left alone", True),
-    "30c": ("a span finds room that another thread makes, and is dropped all the same", False),
-}
-
-
 def run(fault: Fault, side: str) -> list[str]:
     """The promises that were broken."""
     absent = missing(fault)
@@ -33,14 +25,7 @@ def run(fault: Fault, side: str) -> list[str]:
     return outcome.broken
 
 
-def rows() -> list[Any]:
-    marks = {
-        row: [pytest.mark.xfail(reason=reason, strict=strict)] for row, (reason, strict) in KNOWN.items()
-    }
-    return [pytest.param(fault, id=str(fault), marks=marks.get(row, ())) for row, fault in FAULTS.items()]
-
-
-@pytest.mark.parametrize("fault", rows())
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=str)
 def test_otlpfast_keeps_its_promise(fault: Fault) -> None:
     assert run(fault, "otlpfast") == []
 

@@ -160,9 +160,12 @@ def test_an_unknown_acknowledgement_changes_nothing(spooling: Spooling, tmp_path
 
 def test_sync_syncs_each_file_once(spooling: Spooling, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    monkeypatch.setattr(
-        "otlpfast._spool.spool._fdatasync", lambda fd: synced.append(os.fstat(fd).st_ino) or os.fsync(fd)
-    )
+
+    def note(fd: int) -> None:
+        synced.append(os.fstat(fd).st_ino)
+        os.fsync(fd)
+
+    monkeypatch.setattr("otlpfast._spool.spool._fdatasync", note)
     spool = spooling(segment_bytes=100)
     spool.sync()
     assert synced == []

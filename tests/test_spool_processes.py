@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -220,17 +221,17 @@ def test_the_child_does_not_hold_the_parent_s_lock(spooling: Spooling, directory
             os.close(fd)
 
 
-def test_a_child_where_no_hooks_run(spooling: Spooling, directory: Path) -> None:
+def test_a_child_where_no_hooks_run(spooling: Spooling, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = spooling()
     fill(spool, b"of the parent")
+    monkeypatch.setattr("otlpfast._spool.spool._spools", weakref.WeakSet())
 
-    def work() -> int:
-        # The parent's state, as it is after a fork that went past the interpreter.
-        spool._pid = os.getppid()
+    def work() -> list[object]:
+        seen: list[object] = [spool.records, spool.oldest()]
         fill(spool, b"of the child")
-        return spool.records
+        return [*seen, spool.records, [data.decode() for data in drain(spool)]]
 
-    assert in_child(work) == 1
+    assert in_child(work) == [0, None, 1, ["of the child"]]
     assert drain(spool) == [b"of the parent"]
 
 

@@ -133,6 +133,26 @@ def test_links_in_the_place_of_what_is_adopted_are_not_followed(
     assert target.exists()
 
 
+def test_a_lock_that_was_replaced_while_it_was_taken_is_not_it(
+    spooling: Spooling, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = spooling()
+    fill(spool, b"x")
+    crash(spool)
+    lock = folders(directory)[0] / "lock"
+    flock = folders_module.fcntl.flock
+
+    def slow(fd: int, operation: int) -> None:
+        lock.unlink()
+        lock.touch()
+        flock(fd, operation)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folders_module.fcntl, "flock", slow)
+        assert spooling().adopt() == 0
+    assert spooling().adopt() == 1
+
+
 @pytest.mark.parametrize("mode", [0o770, 0o702])
 def test_a_folder_that_others_can_write_is_not_adopted(
     spooling: Spooling, directory: Path, mode: int

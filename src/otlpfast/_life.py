@@ -33,7 +33,7 @@ _has_met_multiprocessing = False
 
 
 def watch(processor: _Processor) -> None:
-    """From now on, for as long as it lives, the processor is flushed where this process ends by os._exit()."""
+    """From now on, as long as it lives, the processor is flushed where this process ends by os._exit()."""
     _watched.append(weakref.ref(processor, _watched.remove))
     _meet(in_child=False)
 

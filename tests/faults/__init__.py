@@ -54,20 +54,28 @@ class Outcome:
 
         A pipeline that keeps none breaks that promise where spans were lost.
         """
+        lost = self.facts.get("delivered", 0) < self.facts.get("ended", 1)
         if stats is None:
-            lost = self.facts.get("delivered", 0) < self.facts.get("ended", 1)
             self.promise(not lost, "what is lost is counted")
             return
+        before = len(self.broken)
         gone = sum(stats["dropped"].values())
         balance = stats["exported"] + stats["rejected"] + stats["spooled"] + stats["queued"] + gone
         self.promise(stats["ended"] == balance, f"the account balances: {stats}")
         for name, value in expected.items():
             found = stats[name] if name in stats else stats["dropped"].get(name, 0)
             self.promise(found == value, f"{name} is {value} in {stats}")
+        if lost and len(self.broken) == before:
+            self.say("the loss is counted")
 
     @property
     def text(self) -> str:
         return "; ".join(self.found)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, as one would say it."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 Scenario = Callable[["Pipeline"], Outcome]

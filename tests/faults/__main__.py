@@ -4,7 +4,7 @@
     python -m tests.faults --row 4b        one row, or several, to the standard output
     python -m tests.faults --quick         outages as short as in the test suite
 
-Ends with 1 where otlpfast broke a promise.
+Ends with 1 where otlpfast broke a promise that is not known to be open.
 """
 
 from __future__ import annotations
@@ -40,10 +40,12 @@ promise of this table. `make reliability` wrote this page; `python -m tests.faul
 """
 _TAIL = """
 otlpfast kept {kept[otlpfast]} of {count} promises in this run, the SDK {kept[SDK]}. What is lost is counted
-in `processor.stats()`; the SDK keeps no account, which is held against it only where spans were lost. Rows 1,
-4b, 5, 14, 16 and 16b have a `spool_dir`, rows 15 and 15b `OTLPFAST_FLUSH_ON_SIGTERM=true`, row 35 a
-`max_queue_bytes` of 16 MiB; all others run with the defaults of both, but for time-outs that are shorter, so
-that a run takes minutes.
+in `processor.stats()`; the SDK keeps no account, which is held against it only where spans were lost.
+
+Both sides have the same settings. Spans go out when a batch is full, when a flush asks for them, and at the
+end: the timer is set so that it does not come, but every 0.05 or 0.1 s in rows 1, 4b, 5, 14, 16 and 16b.
+These and 30c have a `spool_dir`, rows 15 and 15b `OTLPFAST_FLUSH_ON_SIGTERM=true`, row 35 a `max_queue_bytes`
+of 16 MiB. Time-outs of exporters are 10 s, the default, or between 3 and 20 s; 60 s in row 35.
 """
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from tests.collector import Collector, Reply
-from tests.faults import Outcome, Pipeline, fault
+from tests.faults import Outcome, Pipeline, counted, fault
 from tests.faults.network import flushes
 from tests.faults.traced import Traced
 from tests.grpc_collector import Failure, GRPCCollector
@@ -25,38 +25,26 @@ MIB = 1 << 20
 # --- 5
 
 
-def is_throttled(traced: Traced, endpoint: str, spool: str) -> Any:
-    traced.to(endpoint, exporter={"timeout": 1}, own={"spool_dir": spool}, schedule_delay_millis=100)
+def is_throttled(traced: Traced, endpoint: str, spool: str, timeout: float) -> Any:
+    traced.to(endpoint, exporter={"timeout": timeout}, own={"spool_dir": spool}, schedule_delay_millis=100)
     traced.end_spans(10)
     traced.flush()
     traced.settle(60)
     return {"stats": traced.stats()}
 
 
-def _throttled(pipeline: Pipeline) -> tuple[Outcome, int, float]:
-    """The outcome, for how many seconds it was asked to stay away, and for how many it did."""
-    outcome, seconds, waited = Outcome(), int(pipeline.lasting(2, 10)), 0.0
+@fault("5", "429 with `Retry-After` beyond the time-out", "parked or spooled, and sent when it was asked for")
+def throttled(pipeline: Pipeline) -> Outcome:
+    outcome, seconds = Outcome(), int(pipeline.lasting(2, 15))
     with Collector() as collector, tempfile.TemporaryDirectory() as spool:
         collector.script(Reply(429, headers={"Retry-After": str(seconds)}))
-        ended = pipeline.run(is_throttled, collector.endpoint, spool, limit=90)
+        ended = pipeline.run(is_throttled, collector.endpoint, spool, pipeline.lasting(1, 10), limit=90)
         requests, delivered = collector.requests, len(collector.accepted)
     if outcome.ended_well(ended):
         outcome.delivery(delivered, 10)
         outcome.account(ended.value["stats"], exported=10, spooled=0)
     if len(requests) > 1:
         waited = requests[1].arrived - requests[0].arrived
-    return outcome, seconds, waited
-
-
-@fault("5", "429 with `Retry-After` beyond the time-out", "parked or spooled, then delivered")
-def throttled(pipeline: Pipeline) -> Outcome:
-    return _throttled(pipeline)[0]
-
-
-@fault("5b", "the same", "not sent again before the time that the collector asked for")
-def throttled_for_long(pipeline: Pipeline) -> Outcome:
-    outcome, seconds, waited = _throttled(pipeline)
-    if waited:
         outcome.say(f"asked for {seconds} s, came back after {waited:.1f} s")
         outcome.promise(waited >= seconds - 0.01, "it comes back no earlier than it was asked to")
     return outcome
@@ -74,7 +62,7 @@ def unavailable_twice(pipeline: Pipeline) -> Outcome:
         requests, delivered = len(collector.requests), len(collector.accepted)
     if outcome.ended_well(ended):
         outcome.delivery(delivered, 10)
-        outcome.say(f"in {requests} requests, {ended.value['took']:.1f} s")
+        outcome.say(f"in {counted(requests, 'request')}, {ended.value['took']:.1f} s")
         outcome.promise(requests == 3, "one request more for each")
         outcome.account(ended.value["stats"], exported=10)
     return outcome
@@ -89,7 +77,7 @@ def refused(pipeline: Pipeline) -> Outcome:
             ended = pipeline.run(flushes, collector.endpoint, 10)
             requests = len(collector.requests)
         if outcome.ended_well(ended):
-            outcome.say(f"{status}: {requests} requests, flush answered {ended.value['flushed']}")
+            outcome.say(f"{status}: {counted(requests, 'request')}, flush answered {ended.value['flushed']}")
             outcome.promise(requests == 1, f"{status} is not tried again")
             outcome.promise(ended.value["flushed"] is False, "the flush says that it failed")
             outcome.account(ended.value["stats"], exported=0, queued=0)
@@ -112,7 +100,7 @@ def too_large_for_http(pipeline: Pipeline) -> Outcome:
         requests, delivered = len(collector.requests), len(collector.accepted)
     if outcome.ended_well(ended):
         outcome.delivery(delivered, 64)
-        outcome.say(f"in {requests} requests, at most {collector.max_body:,} bytes allowed")
+        outcome.say(f"in {counted(requests, 'request')}, at most {collector.max_body:,} bytes allowed")
         outcome.account(ended.value["stats"], exported=64)
     return outcome
 
@@ -193,7 +181,8 @@ def exhausted(pipeline: Pipeline) -> Outcome:
         ended = pipeline.run(flushes_by_grpc, collector.endpoint, 5)
         whole = sum(request.body == collector.requests[0].body for request in collector.requests)
     if outcome.ended_well(ended):
-        outcome.say(f"the same request was sent {whole} times, in {ended.value['took']:.1f} s")
+        sent = "once" if whole == 1 else f"{whole} times"
+        outcome.say(f"the same request was sent {sent}, in {ended.value['took']:.1f} s")
         outcome.promise(whole == 1, "no request is sent twice")
         outcome.promise(ended.value["flushed"] is False, "the flush says that it failed")
         outcome.account(ended.value["stats"], exported=0, queued=0)
@@ -208,7 +197,7 @@ def large_batch(pipeline: Pipeline) -> Outcome:
         requests, delivered = len(collector.requests), len(collector.accepted)
     if outcome.ended_well(ended):
         outcome.delivery(delivered, 10)
-        outcome.say(f"10 spans of 1 MiB in {requests} requests")
+        outcome.say(f"10 spans of 1 MiB in {counted(requests, 'accepted request')}")
         outcome.account(ended.value["stats"], exported=10)
     return outcome
 

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import StatusCode
 
 from tests.collector import Collector
-from tests.faults import Outcome, Pipeline, fault
+from tests.faults import Outcome, Pipeline, counted, fault
 from tests.faults.traced import Traced
 
 SURROGATE = "lone \ud800 surrogate"
@@ -399,7 +399,7 @@ def cancelled(pipeline: Pipeline) -> Outcome:
         delivered = len(collector.accepted)
     if outcome.ended_well(ended):
         outcome.delivery(delivered, 20)
-        outcome.say(f"{len(ended.logged)} lines of log")
+        outcome.say(f"{counted(len(ended.logged), 'line')} of log")
         outcome.account(ended.value["stats"], exported=20)
     return outcome
 

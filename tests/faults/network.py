@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.collector import Collector, Reply
-from tests.faults import Outcome, Pipeline, fault
+from tests.faults import Outcome, Pipeline, counted, fault
 from tests.faults.traced import Traced, say, wait_to_be_told
 
 FOREVER = float("inf")
@@ -28,10 +28,10 @@ def at(port: int) -> str:
 # --- 1
 
 
-def lives_through_an_outage(traced: Traced, endpoint: str, spool: str, outage: float) -> Any:
+def lives_through_an_outage(traced: Traced, endpoint: str, spool: str, outage: float, timeout: float) -> Any:
     traced.to(
         endpoint,
-        exporter={"timeout": 1},
+        exporter={"timeout": timeout},
         own={"spool_dir": spool},
         schedule_delay_millis=100,
         max_export_batch_size=100,
@@ -51,9 +51,10 @@ def lives_through_an_outage(traced: Traced, endpoint: str, spool: str, outage: f
 @fault("1", "collector down", "nothing is lost within the spool's cap, and all arrives once it is back")
 def collector_down(pipeline: Pipeline) -> Outcome:
     outcome, port = Outcome(), free_port()
-    outage = pipeline.lasting(1.5, 20)
+    outage, timeout = pipeline.lasting(1.5, 20), pipeline.lasting(1, 10)
     with tempfile.TemporaryDirectory() as spool:
-        application = pipeline.start(lives_through_an_outage, at(port), spool, outage, limit=60 + outage)
+        arguments = (at(port), spool, outage, timeout)
+        application = pipeline.start(lives_through_an_outage, *arguments, limit=60 + outage)
         application.answer()
         with Collector(port=port) as collector:
             application.tell()
@@ -139,7 +140,8 @@ def reset_connections(pipeline: Pipeline) -> Outcome:
         delivered, requests = len(collector.accepted), len(collector.requests)
     if outcome.ended_well(ended):
         outcome.delivery(delivered, 10)
-        outcome.say(f"in {requests} requests after {resets} resets, {ended.value['took']:.1f} s")
+        outcome.say(f"{counted(resets, 'reset')}, then the answer, {ended.value['took']:.1f} s")
+        outcome.promise(requests > resets, "each reset is followed by another request")
         outcome.promise(ended.value["flushed"] is True, "the flush says that it succeeded")
         outcome.account(ended.value["stats"], exported=10)
     return outcome
@@ -150,7 +152,8 @@ def resets_without_end(pipeline: Pipeline) -> Outcome:
     outcome = Outcome()
     with Collector() as collector, tempfile.TemporaryDirectory() as spool:
         collector.script(then=Reply(reset=True))
-        application = pipeline.start(lives_through_an_outage, collector.endpoint, spool, 1.5, limit=60)
+        arguments = (collector.endpoint, spool, pipeline.lasting(1.5, 20), pipeline.lasting(1, 10))
+        application = pipeline.start(lives_through_an_outage, *arguments, limit=90)
         application.answer()
         requests = len(collector.requests)
         collector.script(then=Reply())
@@ -159,7 +162,7 @@ def resets_without_end(pipeline: Pipeline) -> Outcome:
         delivered = len(collector.accepted)
     if outcome.ended_well(ended):
         outcome.delivery(delivered, 1010)
-        outcome.say(f"{requests} requests were reset before")
+        outcome.say(f"{counted(requests, 'request')} met a reset before")
         outcome.account(ended.value["stats"], exported=1010, spooled=0)
     return outcome
 
@@ -178,8 +181,8 @@ def untrusted_certificate(pipeline: Pipeline) -> Outcome:
             ended = pipeline.run(flushes, collector.endpoint, 10)
             connections = collector.connections_opened
     if outcome.ended_well(ended):
-        outcome.say(f"gave up after {connections} connections and {ended.value['took']:.1f} s")
-        outcome.say(f"{len(ended.logged)} lines of log")
+        outcome.say(f"gave up after {counted(connections, 'connection')} and {ended.value['took']:.1f} s")
+        outcome.say(f"{counted(len(ended.logged), 'line')} of log")
         outcome.promise(connections == 1, "one connection is enough")
         outcome.promise(len(ended.logged) == 1, f"one line of log: {ended.log}")
         outcome.promise("certificate" in ended.log, "the log says why")
@@ -191,7 +194,7 @@ def untrusted_certificate(pipeline: Pipeline) -> Outcome:
 # --- 14
 
 
-def has_a_name_not_found(traced: Traced, port: int, spool: str) -> Any:
+def has_a_name_not_found(traced: Traced, port: int, spool: str, timeout: float) -> Any:
     """The name is found in the second half only: what resolves names is replaced by what does not."""
     found, resolve = False, socket.getaddrinfo
 
@@ -205,7 +208,7 @@ def has_a_name_not_found(traced: Traced, port: int, spool: str) -> Any:
     socket.getaddrinfo = getaddrinfo
     traced.to(
         f"http://collector.test:{port}/v1/traces",
-        exporter={"timeout": 1},
+        exporter={"timeout": timeout},
         own={"spool_dir": spool},
         schedule_delay_millis=100,
     )
@@ -221,7 +224,8 @@ def has_a_name_not_found(traced: Traced, port: int, spool: str) -> Any:
 def name_not_found(pipeline: Pipeline) -> Outcome:
     outcome = Outcome()
     with Collector() as collector, tempfile.TemporaryDirectory() as spool:
-        ended = pipeline.run(has_a_name_not_found, collector.port, spool, limit=60)
+        timeout = pipeline.lasting(1, 10)
+        ended = pipeline.run(has_a_name_not_found, collector.port, spool, timeout, limit=60)
         delivered = len(collector.accepted)
     if outcome.ended_well(ended):
         outcome.delivery(delivered, 10)

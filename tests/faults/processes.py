@@ -66,8 +66,8 @@ def terminated_with_a_handler(pipeline: Pipeline) -> Outcome:
 # --- 16
 
 
-def spools_and_waits(traced: Traced, endpoint: str, spool: str, leaves: bool) -> Any:
-    traced.to(endpoint, exporter={"timeout": 0.5}, own={"spool_dir": spool}, schedule_delay_millis=50)
+def spools_and_waits(traced: Traced, endpoint: str, spool: str, timeout: float, leaves: bool) -> Any:
+    traced.to(endpoint, exporter={"timeout": timeout}, own={"spool_dir": spool}, schedule_delay_millis=50)
     traced.end_spans(100)
     traced.flush()
     say(traced.stats())
@@ -89,7 +89,9 @@ def takes_over(traced: Traced, endpoint: str, spool: str) -> Any:
 def _killed(pipeline: Pipeline, leaves: bool) -> Outcome:
     outcome, port = Outcome(), free_port()
     with tempfile.TemporaryDirectory() as spool:
-        application = pipeline.start(spools_and_waits, at(port), spool, leaves)
+        application = pipeline.start(
+            spools_and_waits, at(port), spool, pipeline.lasting(0.5, 10), leaves, limit=60
+        )
         spooled = application.answer()
         if not leaves:
             application.signal(signal.SIGKILL)
@@ -323,7 +325,7 @@ sys.path[:] = {path!r}
 {imports}
 """
 _IMPORTS = {
-    "otlpfast": "import otlpfast",
+    "otlpfast": "from otlpfast import TracerProvider",
     "SDK": "from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter",
 }
 

@@ -7,7 +7,6 @@ spools of one process.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -26,8 +25,6 @@ except ModuleNotFoundError:  # Windows
 LOCK = "lock"
 _NAME = re.compile(r"\.?[0-9]{1,20}-[0-9a-f]{16}", re.ASCII)
 _SEGMENT = re.compile(r"([0-9]{8,18})\.segment", re.ASCII)
-SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Failures that say nothing about a file."""
 _UNFINISHED = "."  # starts the name of a folder that its maker has not locked yet
 _UNFINISHED_FOR = 3600.0  # seconds after which nobody goes on making it
 _NEEDED = ("pwritev", "pwrite", "pread", "fstatvfs", "O_NOFOLLOW", "O_DIRECTORY")
@@ -185,11 +182,8 @@ class Folder:
             segment = Segment(folder, number, tally)
             try:
                 segment.take_stock()
-            except OSError as error:
+            except OSError:  # it stays where it is, and with it the folder
                 segment.give_up()
-                if error.errno in SHORTAGE:
-                    folder.let_go()
-                    return None
                 continue
             if segment.records:
                 folder.segments.append(segment)
@@ -253,12 +247,6 @@ class Folder:
         """Counts all that waits as lost: the files are gone."""
         for segment in self.segments:
             segment.give_up()
-        self.close()
-
-    def let_go(self) -> None:
-        """Leaves all that waits to whoever takes the folder next."""
-        for segment in self.segments:
-            segment.let_go()
         self.close()
 
     def close(self) -> None:

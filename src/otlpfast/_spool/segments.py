@@ -226,6 +226,7 @@ class Segment:
 
     def remove(self) -> None:
         """Deletes the file; what still waits in it is gone."""
+        self.sealed = True
         with suppress(OSError):
             os.unlink(self.name, dir_fd=self.folder.fd)
         self.let_go()
@@ -237,6 +238,7 @@ class Segment:
 
     def let_go(self) -> None:
         """Closes the file; nothing of it counts any more."""
+        self.sealed = True
         self.close()
         self._count(-self.records, -self._spans, -self._nbytes)
         self._grow(-self.size)

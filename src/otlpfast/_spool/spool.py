@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -12,13 +13,14 @@ from time import time_ns
 
 from .._checks import whole_number
 from .arguments import absolute, seconds
-from .folders import SHORTAGE, Folder, check_directory, folder_names, open_directory
+from .folders import Folder, check_directory, folder_names, open_directory
 from .records import HEADER, MAX_PAYLOAD, MOST_SPANS, Entry
 from .segments import Record, Segment, Tally
 from .turns import one_at_a_time
 
 _MOST_ADOPTED = 16  # folders at a time: each costs two descriptors until what is in it is delivered
 _MOST_LOOKED_AT = 1000  # names of one adopt()
+_SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # failures that say nothing about a file
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has none
 
 
@@ -291,7 +293,7 @@ class Spool:
         try:
             entry = segment.head()
         except OSError as error:
-            if error.errno not in SHORTAGE:
+            if error.errno not in _SHORTAGE:
                 segment.give_up()
                 self._dispose(segment)
             return None

@@ -1,0 +1,107 @@
+"""The commands of bench/ that write history, charts and docs/benchmarks.md: what they tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from otlpfast import IMPLEMENTATION
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.skipif(not (ROOT / "bench").is_dir(), reason="needs the source tree")
+
+
+def run(module: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        timeout=300,
+    )
+
+
+def report(ratio: float) -> dict[str, Any]:
+    """What pytest-benchmark and bench/conftest.py save."""
+    pair = {"operation": "start_span + end", "cost": {"reference": 1e-5, "otlpfast": 1e-5 / ratio}}
+    alone = {"operation": "one side only", "cost": {"otlpfast": 1e-6}, "ratio": None}
+    found = {"pairs": [{**pair, "ratio": ratio}, alone], "circumstances": {"python": "CPython"}}
+    return {"datetime": "2026-01-01T00:00:00", "ratios": found}
+
+
+def test_each_run_is_a_line_of_the_history_and_a_point_of_the_chart(tmp_path: Path) -> None:
+    history, chart = tmp_path / "history.jsonl", tmp_path / "build" / "history.svg"
+    for ratio in (40.0, 60.0):
+        (tmp_path / "bench.json").write_text(json.dumps(report(ratio)))
+        done = run("bench.history", tmp_path / "bench.json", "--history", history)
+        assert done.returncode == 0, done.stderr
+    first, second = map(json.loads, history.read_text(encoding="utf-8").splitlines())
+    assert first["costs"] == {"start_span + end": [1e-5, 1e-5 / 40]}
+    assert first["commit"] and second["date"] == "2026-01-01T00:00:00"
+    done = run("bench.plot", "--history", history, "--out", chart)
+    assert done.returncode == 0, done.stderr
+    assert len(ElementTree.parse(chart).getroot().findall("{*}circle")) == 2
+
+
+def test_a_chart_of_nothing_says_how_to_get_something(tmp_path: Path) -> None:
+    done = run("bench.plot", "--history", tmp_path / "none.jsonl", "--out", tmp_path / "none.svg")
+    assert done.returncode == 1 and "make bench HISTORY=1" in done.stderr
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """A copy of docs/benchmarks.md."""
+    copy = tmp_path / "benchmarks.md"
+    copy.write_text((ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8"), encoding="utf-8")
+    return copy
+
+
+def test_scenarios_count_what_arrives_and_write_their_part_of_the_page(page: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    options = ("--only", "otlpfast", "--only", "SDK, gzip", "--seconds", "0.1", "--repeats", "1")
+    done = run("bench.scenarios", *options, "--out", page, "--json", figures)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(figures.read_text())
+    (steady,) = found["otlpfast: steady"]
+    assert 0 < steady["received"]["spans"] <= steady["sent"] <= 0.1 * 4_000 + 1
+    assert steady["cpu_seconds"] > 0
+    assert found["otlpfast: cost"][0]["microseconds"] > 0 and found["otlpfast: encode"][0]["bytes"] > 400
+    text = page.read_text(encoding="utf-8")
+    for expected in (
+        "| otlpfast |",
+        "| SDK, gzip |",
+        f"implementation {IMPLEMENTATION!r}",
+        "<!-- latency -->",
+    ):
+        assert expected in text
+
+
+def test_latency_tells_what_a_collection_has_to_look_at(page: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    options = ("--only", "collections", "--queued", "2000", "--repeats", "1")
+    done = run("bench.latency", *options, "--out", page, "--json", figures)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(figures.read_text())
+    objects = {name: found[f"collections, {name}"][0]["objects"] for name in ("nothing", "sdk", "native")}
+    stock, ours = (objects[name] - objects["nothing"] for name in ("sdk", "native"))
+    assert stock > 5 * 2000 and ours < stock / 4, "ended spans are bytes"
+    assert "2,000 ended spans" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("measurement", ["spans", "lateness"])
+def test_latency_of_spans_and_of_other_threads_is_measured(measurement: str) -> None:
+    options = ("--pipeline", "native", "--seconds", "0.1", "--threads", "2", "--rate", "500")
+    done = run("bench.latency_worker", "--measure", measurement, *options)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["sent"] > 0 and found["p50"] <= found["p99"] <= found["max"]
