@@ -71,6 +71,7 @@ def test_configure_in_code(collector: Collector) -> None:
 def test_run(collector: Collector, exporter: str, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(TRACED)
     variables = {**OFF, **NO_INSTRUMENTATION, "OTEL_TRACES_EXPORTER": exporter}
+    variables["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
     done = finished(run("app.py"), collector, cwd=tmp_path, **variables)
     assert done.stdout == "opentelemetry.sdk.trace\n", done.stderr
     assert done.stderr == "OTLPFAST_DISABLED=true: the SDK's stock classes are used in place of otlpfast's\n"
