@@ -7,6 +7,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+SECONDS ?= 600
+RATE ?= 20000
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -16,7 +18,8 @@ SANITIZED := build/sanitize/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench plot scenarios latency service gate lint format wheel sanitize clean
+.PHONY: help demo test reliability bench plot scenarios latency service soak gate lint format wheel sanitize \
+    collector clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -27,6 +30,9 @@ demo: $(BUILT) $(VENV)/.group-demo ## a web service traced by the stock pipeline
 test: $(BUILT) $(VENV)/.group-test ## the test suite, on the compiled and on the pure implementation
 	$(call suite,c)
 	$(call suite,py)
+
+reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and on the stock SDK; docs/reliability.md
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; build/bench.json, HISTORY=1 keeps the run
 	@mkdir -p build
@@ -44,6 +50,9 @@ latency: $(BUILT) $(VENV)/.group-bench ## how long spans take, how late other th
 
 service: $(BUILT) $(VENV)/.group-test ## FastAPI and Flask under wrk, traced or not; writes docs/benchmarks.md
 	@$(BIN)/python -m bench.service $(ARGS)
+
+soak: $(BUILT) $(VENV)/.group-bench ## spans for SECONDS at RATE a second to a collector in trouble: none may get lost
+	@$(BIN)/python -m bench.soak --seconds $(SECONDS) --rate $(RATE) --json build/soak.json $(ARGS)
 
 gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
 	@$(BIN)/python -m bench.gate $(ARGS)
@@ -67,6 +76,9 @@ sanitize: $(SANITIZED) $(VENV)/.group-test ## the test suite on the compiled cor
 	    print("otlpfast", core.__file__, flush=True); assert "/sanitize/" in core.__file__'
 	@$(UNDER_SANITIZERS) $(BIN)/python -m pytest $(NOT_SANITIZED) $(ARGS)
 
+collector: ## the official OpenTelemetry Collector, for tests/test_official_collector.py; needs Go 1.25
+	@tests/build_collector.sh build/collector/otelcol
+
 clean: ## everything that was built or installed here
 	rm -rf build dist $(VENV) src/*.egg-info src/otlpfast/*.so src/otlpfast/*.pyd
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
@@ -79,10 +91,12 @@ define suite
 	@OTLPFAST_IMPL=$(1) $(BIN)/python -m pytest $(ARGS)
 endef
 
-# The sanitizers' run leaves out what is about the processes of others, what has no native code, and what
-# forks the suite or allocates in threads (gRPC): a child whose parent held the sanitizer's lock waits for ever.
-UNSANITIZED_TESTS := contrib demo demo_figures load measuring stacktrace stacktrace_kept export_grpc export_grpc_life rotel trace_current
-NOT_SANITIZED := $(foreach name,$(UNSANITIZED_TESTS),--ignore=tests/test_$(name).py)
+# Under sanitizers runs what drives the native code, but for what forks after gRPC has made threads: a child whose
+# parent held the sanitizer's lock waits for ever.
+SANITIZED_TESTS := $(wildcard $(patsubst %,tests/test_%.py,batch buffers counters encode* impl memory parse pool* \
+    processor* selfmetrics simple* trace_* wire))
+NOT_SANITIZED := $(patsubst %,--ignore=%,tests/test_trace_current.py \
+    $(filter-out $(SANITIZED_TESTS),$(wildcard tests/test_*.py)))
 
 # The interpreter is not instrumented: the sanitizers come in through LD_PRELOAD, and its own memory pools are
 # switched off so that AddressSanitizer sees each object. No leak check: an interpreter frees little at exit.

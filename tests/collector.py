@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import socket
 import ssl
+import struct
 import sys
 import threading
+import time
 import zlib
 from collections import deque
 from collections.abc import Mapping
@@ -43,10 +46,20 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float = 0.0  # seconds before the answer; also float("inf")
     hang_up: bool = False  # close the connection instead of answering
+    reset: bool = False  # the same with an RST
     close_after: bool = False  # answer, then close without having said so
     drip: float = 0.0  # seconds between the single bytes of the answer, from its first byte on
     drip_body: float = 0.0  # the same, head at once and body in drips
     raw: bytes | None = None  # these bytes instead of an HTTP answer; the connection closes after them
+
+    @property
+    def succeeds(self) -> bool:
+        return 200 <= self.status < 300 and not (self.hang_up or self.reset or self.raw is not None)
+
+    @property
+    def stays(self) -> bool:
+        """Whether the connection stays open after it."""
+        return not (self.hang_up or self.reset or self.close_after or self.raw is not None)
 
     @staticmethod
     def partial_success(rejected: int, message: str = "", **more: Any) -> Reply:
@@ -65,6 +78,7 @@ class Request:
     body: bytes  # after decompression
     wire_bytes: int  # before
     connection: tuple[str, int]
+    arrived: float = field(default_factory=time.monotonic)
 
     @property
     def message(self) -> ExportTraceServiceRequest:
@@ -86,8 +100,10 @@ class Collector:
     """Listens on a free port of 127.0.0.1 from construction to `close()`; a context manager."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+        self.max_body: int | None = None  # bytes; a larger request is answered 413, whatever the script says
         self._changed = threading.Condition()
         self._requests: list[Request] = []
+        self._accepted: list[Request] = []
         self._replies: deque[Reply] = deque()
         self._default = Reply()
         self._opened = self._closed = 0
@@ -129,6 +145,13 @@ class Collector:
         return [span for request in self.requests for span in request.spans]
 
     @property
+    def accepted(self) -> list[Span]:
+        """Of the requests that were to be answered with success, each span once, however often it came."""
+        with self._changed:
+            accepted = list(self._accepted)
+        return list({span.span_id: span for request in accepted for span in request.spans}.values())
+
+    @property
     def connections_opened(self) -> int:
         with self._changed:
             return self._opened
@@ -156,7 +179,12 @@ class Collector:
         with self._changed:
             self._requests.append(request)
             self._changed.notify_all()
-            return self._replies.popleft() if self._replies else self._default
+            if self.max_body is not None and len(request.body) > self.max_body:
+                return Reply(413)
+            reply = self._replies.popleft() if self._replies else self._default
+            if reply.succeeds:
+                self._accepted.append(request)
+            return reply
 
     def count_connections(self, *, opened: int = 0, closed: int = 0) -> None:
         with self._changed:
@@ -203,9 +231,12 @@ class _Handler(BaseHTTPRequestHandler):
         )
         if reply.delay:
             collector.closing.wait(None if reply.delay == float("inf") else reply.delay)
-        if reply.hang_up or reply.raw is not None or reply.close_after or collector.closing.is_set():
+        if not reply.stays or collector.closing.is_set():
             self.close_connection = True
-        if reply.hang_up or collector.closing.is_set():
+        if reply.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        if reply.hang_up or reply.reset or collector.closing.is_set():
             return
         if reply.raw is not None:
             self.wfile.write(reply.raw)

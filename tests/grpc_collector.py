@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -20,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otlpfast import OTLPSpanExporter
 
@@ -44,6 +46,7 @@ HANG = object()
 class Request:
     body: bytes
     metadata: dict[str, Any]
+    arrived: float = field(default_factory=time.monotonic)
 
     @property
     def names(self) -> list[str]:
@@ -67,7 +70,9 @@ class GRPCCollector:
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
         self.requests: list[Request] = []
+        self._accepted: list[Request] = []
         self._script: deque[Any] = deque()
+        self._default: Any = b""
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._server = grpc.server(
@@ -91,9 +96,25 @@ class GRPCCollector:
         self._closing.set()
         self._server.stop(0).wait(PATIENCE)
 
-    def script(self, *answers: Any) -> None:
-        """Answers to come: bytes, a Failure, or HANG."""
+    def script(self, *answers: Any, then: Any = b"") -> None:
+        """Answers to come: bytes, a Failure, or HANG; `then` is the answer to all further requests."""
         self._script.extend(answers)
+        self._default = then
+
+    @property
+    def accepted(self) -> list[Span]:
+        """Of the requests that were to be answered with success, each span once, however often it came."""
+        with self._changed:
+            messages = [ExportTraceServiceRequest.FromString(request.body) for request in self._accepted]
+        return list(
+            {
+                span.span_id: span
+                for message in messages
+                for resource in message.resource_spans
+                for scope in resource.scope_spans
+                for span in scope.spans
+            }.values()
+        )
 
     def wait_for_request(self, number: int) -> Request:
         with self._changed:
@@ -102,13 +123,15 @@ class GRPCCollector:
 
     def judge(self, request: Request) -> Any:
         """The answer to a request for which none was scripted."""
-        return b""
+        return self._default
 
     def _export(self, body: bytes, context: Any) -> bytes:
         with self._changed:
             request = Request(body, dict(context.invocation_metadata()))
             self.requests.append(request)
             answer = self._script.popleft() if self._script else self.judge(request)
+            if isinstance(answer, bytes):
+                self._accepted.append(request)
             self._changed.notify_all()
         if answer is HANG:
             self._closing.wait(PATIENCE)

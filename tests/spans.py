@@ -49,6 +49,43 @@ def stock_spans(count: int, attributes: int = 10) -> list[ReadableSpan]:
     return keep.spans
 
 
+def every_field() -> list[ReadableSpan]:
+    """Spans of the real SDK that fill nearly every field of the protocol."""
+    keep = Keep()
+    remote = SpanContext(2**128 - 1, 2**64 - 1, True, TraceFlags(3), TraceState([("a", "b"), ("c", "d=e")]))
+    values: dict[str, Any] = {
+        "text": "é東😀",
+        "true": True,
+        "false": False,
+        "int": -(2**63),
+        "float": 1e-300,
+        "bytes": b"\0\xff",
+        "list": ["a", "b"],
+        "numbers": [1, 2**62],
+        "none": None,
+        "nested": {"list": [1, "x", {"deep": [None, b"\1"]}], "empty": {}},
+        "empty": [],
+        "": "no key",
+    }
+    for service in ("shop", "bank"):
+        resource = Resource({"service.name": service, "list": [1, 2]}, f"https://{service}/schema")
+        traced = provider(keep, resource=resource)
+        for scope in ("wsgi", "sqlite"):
+            tracer = traced.get_tracer(scope, "1.2", f"https://{scope}/schema", {"key": 1})
+            for kind in SpanKind:
+                span = tracer.start_span(
+                    f"{kind.name} ë", kind=kind, attributes=values, links=[Link(remote, values), Link(remote)]
+                )
+                span.add_event("event", values, 1_700_000_000_123_456_789)
+                span.add_event("")
+                span.record_exception(ValueError("bad"))
+                span.set_status(Status(StatusCode.ERROR, "it broke"))
+                span.end()
+            for number in range(3):
+                tracer.start_span(f"{scope} {number}").end()
+    return keep.spans
+
+
 def hand_made(**fields: Any) -> ReadableSpan:
     """A ReadableSpan with defaults for what is not given."""
     defaults: dict[str, Any] = {

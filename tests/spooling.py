@@ -14,6 +14,11 @@ from otlpfast._spool import Spool
 posix = pytest.mark.skipif(os.name != "posix", reason="a spool needs a POSIX system")
 
 
+@pytest.fixture(name="directory")
+def directory_fixture(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
 @pytest.fixture(name="spooling")
 def spooling_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Spool]:
     """Spools in the same directory, without a care for the free disk, that are closed after the test."""
@@ -54,3 +59,23 @@ def drain(spool: Spool) -> list[bytes]:
 def fill(spool: Spool, *requests: bytes) -> None:
     for request in requests:
         assert spool.append([request], 1), spool.refusal
+
+
+class Clock:
+    """A wall clock and a monotonic one, to be moved."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.wall = 1_700_000_000.0
+        self.steady = 1000.0
+        monkeypatch.setattr("otlpfast._spool.spool.time_ns", lambda: int(self.wall * 1e9))
+        monkeypatch.setattr("otlpfast._spool.segments.time", lambda: self.wall)
+        monkeypatch.setattr("otlpfast._spool.segments.monotonic", lambda: self.steady)
+
+    def pass_(self, seconds: float) -> None:
+        self.wall += seconds
+        self.steady += seconds
+
+
+@pytest.fixture(name="clock")
+def clock_fixture(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)

@@ -1,4 +1,4 @@
-"""The life of an OTLP/gRPC exporter: choosing it, deadlines, shutdown, forks, wrong and real peers."""
+"""The life of an OTLP/gRPC exporter: choosing it, deadlines, shutdown, forks, wrong peers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import grpc
 import pytest
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from otlpfast import BatchSpanProcessor, OTLPSpanExporter
+from otlpfast import OTLPSpanExporter
 from otlpfast.batch import ExportOutcome
 from otlpfast.export import http
 from otlpfast.export.grpc import GRPCSpanExporter
@@ -37,8 +37,7 @@ from .exporting import (  # noqa: F401
 )
 from .forks import in_child
 from .grpc_collector import HANG, Failure, GRPCCollector, Make, collector_fixture, make_fixture  # noqa: F401
-from .pipeline import account, until
-from .spans import official, stock_spans
+from .pipeline import until
 
 Code = grpc.StatusCode
 ROOT = Path(__file__).parent.parent
@@ -125,6 +124,23 @@ def test_the_deadline_is_kept(collector: GRPCCollector, make: Make, caplog: pyte
     assert "timed out after 0." in one_warning(caplog)
 
 
+@pytest.mark.parametrize("timeout", [1e12, 1e300])
+def test_a_timeout_beyond_what_grpc_can_count_is_a_long_one(
+    timeout: float, collector: GRPCCollector, make: Make
+) -> None:
+    exporter = make(collector, timeout=timeout)
+    assert exporter.export_batch(batch()) == EXPORTED
+    assert exporter.export(spans()) is SpanExportResult.SUCCESS
+
+
+def test_without_time_nothing_is_sent(
+    collector: GRPCCollector, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert make(collector).export_batch(batch(), timeout=0) == FAILED
+    assert collector.requests == []
+    assert one_warning(caplog).endswith("no time is left")
+
+
 @pytest.mark.parametrize("answer", [HANG, Failure(Code.UNAVAILABLE, delay=3000)])
 def test_shutdown_interrupts(
     answer: Any, collector: GRPCCollector, make: Make, caplog: pytest.LogCaptureFixture
@@ -203,7 +219,17 @@ def test_an_answer_that_is_a_bomb_is_not_unpacked(
 ) -> None:
     collector.script(bytes(50 << 20))
     assert make(collector).export_batch(batch()) == REJECTED
-    assert "larger than max" in one_warning(caplog)
+    assert "'gzip' is disabled" in one_warning(caplog)
+
+
+def test_an_answer_that_is_too_large_is_given_up(
+    collector: GRPCCollector, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = [("grpc.max_receive_message_length", 1000)]
+    collector.script(bytes(2000))
+    assert make(collector, channel_options=plain).export_batch(batch()) == REJECTED
+    assert len(collector.requests) == 1
+    assert "CLIENT: Received message larger than max" in one_warning(caplog)
 
 
 def test_plain_text_to_a_tls_port_is_said_plainly(
@@ -292,27 +318,3 @@ def test_a_child_that_ends_in_the_usual_way_is_fine(elsewhere: str) -> None:
         timeout=PATIENCE * 2,
         check=True,
     )
-
-
-# --- a real collector
-
-
-def test_rotel_takes_what_a_batch_processor_sends(tmp_path: Path, make: Make) -> None:
-    pytest.importorskip("rotel")
-    from .test_rotel import Rotel
-
-    with Collector() as target:
-        agent = Rotel(tmp_path, target)
-        try:
-            processor = BatchSpanProcessor(
-                make(agent.grpc_endpoint, compression="gzip"), max_export_batch_size=2048
-            )
-            ended = stock_spans(1000)
-            for span in ended:
-                processor.on_end(span)
-            assert processor.force_flush() is True
-            assert processor.stats() == account(1000, exported=1000)
-            processor.shutdown()
-            assert target.wait_for_request(1).message == official(ended)
-        finally:
-            agent.close()

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from otlpfast import BatchSpanProcessor
 from otlpfast.batch import ExportOutcome
 
 from .collector import PATIENCE
@@ -33,6 +34,8 @@ from .grpc_collector import (  # noqa: F401
     make_fixture,
     partial,
 )
+from .pipeline import account, end_spans
+from .spans import provider
 
 Code = grpc.StatusCode
 
@@ -163,6 +166,16 @@ def test_the_deadline_holds_for_all_halves_together(make: Make, caplog: pytest.L
     assert outcome == ExportOutcome(exported=2, failed=6)
     assert sum(piece.count for piece in outcome.remains) == 6
     assert "timed out after " in warnings(caplog)[0]
+
+
+def test_the_account_of_the_processor_balances_over_halves(make: Make) -> None:
+    with Limited(lambda request: "span 33" in request.names, Failure(*WORDS[0])) as collector:
+        processor = BatchSpanProcessor(make(collector), schedule_delay_millis=60_000)
+        end_spans(provider(processor), 100)
+        assert processor.force_flush() is False
+        assert processor.stats() == account(100, exported=99, too_large=1)
+        processor.shutdown()
+        assert sorted(collector.taken) == sorted(set(names(100)) - {"span 33"})
 
 
 def test_a_proxy_s_413_is_one_too(make: Make, caplog: pytest.LogCaptureFixture) -> None:

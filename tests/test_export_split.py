@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from google.rpc.status_pb2 import Status
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -34,9 +35,9 @@ from .pipeline import account
 class Limited(Collector):
     """Answers 413 to what it finds too large; keeps the names of the spans that it took."""
 
-    def __init__(self, too_large: Callable[[Request], bool]) -> None:
+    def __init__(self, too_large: Callable[[Request], bool], refusal: Reply | None = None) -> None:
         self.taken: list[str] = []
-        self._too_large = too_large
+        self._too_large, self._refusal = too_large, refusal or Reply(413)
         super().__init__()
 
     def record(self, request: Request) -> Reply:
@@ -44,7 +45,7 @@ class Limited(Collector):
         if reply.status != 200:
             return reply
         if self._too_large(request):
-            return Reply(413)
+            return self._refusal
         self.taken += [span.name for span in request.spans]
         return reply
 
@@ -72,6 +73,31 @@ def test_a_batch_that_the_collector_finds_too_large_arrives_in_smaller_ones(
         assert collector.taken == names(13)  # all of them, once, in order
         sent.release()
     assert not warnings(caplog)
+
+
+# How the official Collector says it, and others in plain text.
+AS_TEXT = [
+    Reply(400, Status(code=3, message="http: request body too large").SerializeToString()),
+    Reply(400, b"The payload is too big", {"Content-Type": "text/plain"}),
+]
+
+
+@pytest.mark.parametrize("refusal", AS_TEXT, ids=["the official Collector", "text"])
+def test_a_400_that_speaks_of_the_size_is_one_too(
+    refusal: Reply, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Limited(lambda request: len(request.spans) > 2, refusal) as collector:
+        assert make(collector).export_batch(batch(7)) == ExportOutcome(exported=7)
+        assert collector.taken == names(7)
+    assert not warnings(caplog)
+
+
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_another_refusal_is_no_reason_to_split(status: int, collector: Collector, make: Make) -> None:
+    said = b"unknown field of the message" if status == 400 else b"request body too large"
+    collector.script(Reply(status, said, {"Content-Type": "text/plain"}))
+    assert make(collector).export_batch(batch(4)).exported == 0
+    assert len(collector.requests) == 1
 
 
 def test_export_of_spans_is_split_too(make: Make) -> None:

@@ -30,7 +30,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system doe
 
 APPS = Path(__file__).parent / "life"
 WORKERS = 2
-PROVIDERS = ["otlpfast", "sdk"]
 
 
 def needs(package: str) -> pytest.MarkDecorator:
@@ -122,10 +121,10 @@ def found(collector: Collector) -> tuple[int, Counter[str]]:
 
 
 @needs("gunicorn")
-@pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["", "preload"])
 @pytest.mark.parametrize("worker", ["sync", "gthread", pytest.param("gevent", marks=needs("gevent"))])
-def test_gunicorn(collector: Collector, folder: Path, worker: str, preload: list[str], provider: str) -> None:
+def test_gunicorn(collector: Collector, folder: Path, worker: str, preload: list[str]) -> None:
+    provider = "sdk" if worker == "gthread" else "otlpfast"
     command = [str(BIN / "gunicorn"), "web", "--bind", "unix:socket", "--no-control-socket", *preload]
     command += ["--workers", str(WORKERS), "--worker-class", worker]
     with server(collector, folder, *command, PROVIDER=provider) as process:
@@ -135,13 +134,11 @@ def test_gunicorn(collector: Collector, folder: Path, worker: str, preload: list
 
 
 @needs("uwsgi")
-@pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("threads", [[], ["--enable-threads"]], ids=["", "threads"])
 @pytest.mark.parametrize("lazy", [[], ["--lazy-apps"]], ids=["", "lazy"])
-def test_uwsgi(
-    collector: Collector, folder: Path, lazy: list[str], threads: list[str], provider: str
-) -> None:
-    """It forks in C, and its master runs nothing of Python's when it ends: what that made is flushed before."""
+def test_uwsgi(collector: Collector, folder: Path, lazy: list[str], threads: list[str]) -> None:
+    """It forks in C; its master runs nothing of Python's when it ends: what that made is flushed before."""
+    provider = "sdk" if threads else "otlpfast"
     command = [str(BIN / "uwsgi"), "--master", "--die-on-term", "--processes", str(WORKERS), *lazy, *threads]
     command += ["--module", "web", "--need-app", "--http-socket", "socket", "--virtualenv", sys.prefix]
     flush = {} if lazy else {"FLUSH_WHEN_LOADED": "yes"}
@@ -165,13 +162,12 @@ def test_uvicorn(collector: Collector, folder: Path, workers: int) -> None:
 
 
 @needs("celery")
-@pytest.mark.parametrize("provider", PROVIDERS)
-def test_celery(collector: Collector, folder: Path, provider: str) -> None:
+def test_celery(collector: Collector, folder: Path) -> None:
     """Some children end after two tasks, some with the worker."""
     tasks = 7
     command = [str(BIN / "celery"), "--app", "tasks", "worker", "--pool", "prefork"]
     command += ["--concurrency", str(WORKERS), "--max-tasks-per-child", "2", "--without-mingle"]
-    with server(collector, folder, *command, PROVIDER=provider) as process:
+    with server(collector, folder, *command, PROVIDER="otlpfast") as process:
         send = [sys.executable, str(APPS / "tasks.py"), str(tasks)]
         subprocess.run(send, cwd=folder, check=True, timeout=PATIENCE)
         until(lambda: len(list(folder.glob("done-*"))) == tasks, f"the end of {tasks} tasks")

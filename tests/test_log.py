@@ -7,11 +7,13 @@ import math
 import threading
 
 import pytest
+from opentelemetry.sdk.trace import SpanLimits
 
 from otlpfast._log import RateLimitedLog
 
 from .collector import PATIENCE
 from .forks import in_child
+from .traced import native
 
 LOGGER = logging.getLogger("otlpfast.tests")
 
@@ -39,6 +41,30 @@ def test_a_kind_comes_once_an_interval_with_the_number_held_back(
         "100 % of another",
         "6 of this kind (5 more like this since the last warning)",
     ]
+
+
+def test_an_attribute_too_many_is_told_of_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where one call brings them all, and where something else is to be told."""
+    now = [1000.0]
+    monkeypatch.setattr("otlpfast._attribute_log.monotonic", lambda: now[0])
+    tracer = native(span_limits=SpanLimits(max_span_attributes=2)).get_tracer("tests")
+    many = {f"key {number}": number for number in range(12)}
+    with tracer.start_as_current_span("span", attributes=many) as span:
+        span.set_attributes(many)
+        now[0] += 59.9
+        span.set_attribute("key", 1)
+        span.set_attribute("", 1)
+        now[0] += 0.2
+        span.set_attribute("another", 1)
+    first, other, last = caplog.messages
+    assert first.startswith("Attributes dict is full.")
+    assert "held" not in first
+    assert "non-empty string" in other
+    assert last.startswith("Attributes dict is full.")
+    # 10 of the start and 12 of the second time, less the first, and one more.
+    assert last.endswith("(22 more like this since the last warning)")
 
 
 def test_a_message_can_have_an_interval_of_its_own(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,7 @@ def test_a_collector_that_hangs_fills_no_queue(batching: Batching, folder: Path)
     assert stats == account(10_050, queued=stats["queued"], spooled=stats["spooled"])
     assert stats["queued"] <= 250 and stats["spooled"] >= 9800
     exporter.let_go.set()
+    assert processor.force_flush()
     until(lambda: processor.stats() == account(10_050, exported=10_050), "all of it")
     assert len(set(names(exporter.spans))) == 10_050
 
@@ -192,6 +194,17 @@ def test_shutdown_during_an_export_that_hangs(folder: Path) -> None:
         with soon():
             processor.shutdown(500)
         assert processor.stats() == account(35, spooled=35)
+
+
+def test_a_flush_in_vain_brings_to_the_disk_what_waits(batching: Batching, folder: Path) -> None:
+    exporter = Held()
+    processor = batching(exporter, spool_dir=folder, max_export_batch_size=10)
+    end_spans(provider(processor), 35)
+    assert exporter.entered.wait(20)
+    assert processor.force_flush(50) is False
+    assert processor.stats() == account(35, queued=10, spooled=25)
+    exporter.let_go.set()
+    until(lambda: processor.stats() == account(35, exported=35), "all of it")
 
 
 def test_a_short_process_sends_what_it_finds_before_it_ends(batching: Batching, folder: Path) -> None:
@@ -271,6 +284,23 @@ def test_what_the_collector_rejects_later_is_counted(
     end_spans(provider(processor), 10)
     assert processor.force_flush()
     until(lambda: processor.stats() == account(10, exported=6, rejected=4), "the answer")
+
+
+def test_a_collector_is_left_alone_for_as_long_as_it_asks(
+    batching: Batching, collector: Collector, folder: Path
+) -> None:
+    collector.script(Reply(429, headers={"Retry-After": "2"}), then=Reply())
+    processor = batching(OTLPSpanExporter(collector.endpoint, timeout=0.5), spool_dir=folder)
+    traced = provider(processor)
+    end_spans(traced, 3)
+    assert processor.force_flush()
+    asked = time.monotonic()
+    end_spans(traced, 3, "meanwhile")
+    assert processor.force_flush()
+    assert processor.stats() == account(6, spooled=6)
+    collector.wait_for_spans(9)
+    assert time.monotonic() - asked > 1.8
+    until(lambda: processor.stats() == account(6, exported=6), "all of it")
 
 
 def test_only_the_rest_of_a_batch_is_kept(batching: Batching, collector: Collector, folder: Path) -> None:

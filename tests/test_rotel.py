@@ -1,4 +1,4 @@
-"""A real collector between otlpfast and the official protobuf classes: rotel, in Rust, by HTTP both ways."""
+"""A real collector between otlpfast and the official protobuf classes: rotel, in Rust, by HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import sysconfig
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from otlpfast import BatchSpanProcessor, OTLPSpanExporter, encode_spans
+from otlpfast.batch import ExportOutcome
 
 from .collector import PATIENCE, Collector
-from .exporting import free_port
+from .exporting import batch, free_port, warnings
 from .pipeline import account, end_spans, until
-from .spans import Keep, official, provider, span_lists, stock_spans
+from .spans import every_field, official, provider, span_lists, stock_spans
 
 rotel = pytest.importorskip("rotel")
+
+PROTOCOLS = ("http/protobuf", "grpc")
 
 
 class Rotel:
@@ -33,8 +34,10 @@ class Rotel:
 
     def __init__(self, folder: Path, target: Collector) -> None:
         http, grpc = free_port(), free_port()
-        self.endpoint = f"http://127.0.0.1:{http}/v1/traces"
-        self.grpc_endpoint = f"http://127.0.0.1:{grpc}"
+        self.endpoints = {
+            "http/protobuf": f"http://127.0.0.1:{http}/v1/traces",
+            "grpc": f"http://127.0.0.1:{grpc}",
+        }
         self.log = folder / "log"
         command = [
             str(Path(rotel.__file__).parent / "rotel-agent"),
@@ -51,7 +54,7 @@ class Rotel:
         environment.pop("LD_PRELOAD", None)  # sanitizers are not for rotel
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        until(lambda: self._listens(http), "rotel listens")
+        until(lambda: self._listens(http) and self._listens(grpc), "rotel listens")
 
     def _listens(self, port: int) -> bool:
         if self.process.poll() == 127 and "libpython" in self.log.read_text():
@@ -78,11 +81,14 @@ def peer_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rot
             agent.close()
 
 
-def forwarded(peer: tuple[Rotel, Collector], spans: list[ReadableSpan]) -> ExportTraceServiceRequest:
+def forwarded(
+    peer: tuple[Rotel, Collector], protocol: str, spans: list[ReadableSpan]
+) -> ExportTraceServiceRequest:
     """What comes out of rotel after a batch processor of ours has sent it the spans."""
     agent, collector = peer
     before = len(collector.requests)
-    processor = BatchSpanProcessor(OTLPSpanExporter(agent.endpoint), max_export_batch_size=2048)
+    exporter = OTLPSpanExporter(agent.endpoints[protocol], protocol=protocol, compression="gzip")
+    processor = BatchSpanProcessor(exporter, max_export_batch_size=2048)
     for span in spans:
         processor.on_end(span)
     sampled = sum(span.context.trace_flags.sampled for span in spans)
@@ -92,67 +98,63 @@ def forwarded(peer: tuple[Rotel, Collector], spans: list[ReadableSpan]) -> Expor
     return collector.wait_for_request(before + 1).message
 
 
-def every_field() -> list[ReadableSpan]:
-    """Spans of the real SDK that fill nearly every field of the protocol."""
-    keep = Keep()
-    remote = SpanContext(2**128 - 1, 2**64 - 1, True, TraceFlags(3), TraceState([("a", "b"), ("c", "d=e")]))
-    values: dict[str, Any] = {
-        "text": "é東😀",
-        "true": True,
-        "false": False,
-        "int": -(2**63),
-        "float": 1e-300,
-        "bytes": b"\0\xff",
-        "list": ["a", "b"],
-        "numbers": [1, 2**62],
-        "none": None,
-        "nested": {"list": [1, "x", {"deep": [None, b"\1"]}], "empty": {}},
-        "empty": [],
-        "": "no key",
-    }
-    for service in ("shop", "bank"):
-        resource = Resource({"service.name": service, "list": [1, 2]}, f"https://{service}/schema")
-        traced = provider(keep, resource=resource)
-        for scope in ("wsgi", "sqlite"):
-            tracer = traced.get_tracer(scope, "1.2", f"https://{scope}/schema", {"key": 1})
-            for kind in SpanKind:
-                span = tracer.start_span(
-                    f"{kind.name} ë", kind=kind, attributes=values, links=[Link(remote, values), Link(remote)]
-                )
-                span.add_event("event", values, 1_700_000_000_123_456_789)
-                span.add_event("")
-                span.record_exception(ValueError("bad"))
-                span.set_status(Status(StatusCode.ERROR, "it broke"))
-                span.end()
-            end_spans(tracer, 3, scope)
-    return keep.spans
-
-
-def test_every_field_comes_out_as_the_official_exporter_sends_it(peer: tuple[Rotel, Collector]) -> None:
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_field_comes_out_as_the_official_exporter_sends_it(
+    protocol: str, peer: tuple[Rotel, Collector]
+) -> None:
     spans = every_field()
-    assert forwarded(peer, spans) == official(spans)
+    assert forwarded(peer, protocol, spans) == official(spans)
 
 
-def test_a_large_batch_comes_out_byte_for_byte(peer: tuple[Rotel, Collector]) -> None:
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_large_batch_comes_out_byte_for_byte(protocol: str, peer: tuple[Rotel, Collector]) -> None:
     spans = stock_spans(2000)
-    assert forwarded(peer, spans) == official(spans)
+    assert forwarded(peer, protocol, spans) == official(spans)
     assert peer[1].requests[-1].body == encode_spans(spans)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(spans=span_lists())
+@given(spans=span_lists(), protocol=st.sampled_from(PROTOCOLS))
 def test_whatever_the_official_encoder_can_encode(
-    peer: tuple[Rotel, Collector], spans: list[ReadableSpan]
+    peer: tuple[Rotel, Collector], protocol: str, spans: list[ReadableSpan]
 ) -> None:
     sampled = [span for span in spans if span.context.trace_flags.sampled]
     if sampled:
-        assert forwarded(peer, spans) == official(sampled)
+        assert forwarded(peer, protocol, spans) == official(sampled)
 
 
-def test_eight_threads_through_a_real_collector(peer: tuple[Rotel, Collector]) -> None:
+@pytest.mark.parametrize("max_request_bytes", [None, 0], ids=["split beforehand", "split when refused"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_batch_beyond_4_mib_arrives_whole(
+    protocol: str,
+    max_request_bytes: int | None,
+    peer: tuple[Rotel, Collector],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     agent, collector = peer
     before = len(collector.spans)
-    processor = BatchSpanProcessor(OTLPSpanExporter(agent.endpoint), max_queue_size=100_000)
+    exporter = OTLPSpanExporter(
+        agent.endpoints[protocol], protocol=protocol, max_request_bytes=max_request_bytes
+    )
+    assert exporter.export_batch(batch(9, text="x" * 600_000)) == ExportOutcome(exported=9)
+    exporter.shutdown()
+    received = collector.wait_for_spans(before + 9)[before:]
+    assert sorted(span.name for span in received) == [f"span {number}" for number in range(9)]
+    assert not warnings(caplog)
+
+
+def test_a_span_beyond_4_mib_costs_itself_alone_over_grpc(peer: tuple[Rotel, Collector]) -> None:
+    exporter = OTLPSpanExporter(peer[0].endpoints["grpc"], protocol="grpc", max_request_bytes=0)
+    assert exporter.export_batch(batch(1, text="x" * (5 << 20))) == ExportOutcome(too_large=1)
+    exporter.shutdown()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_eight_threads_through_a_real_collector(protocol: str, peer: tuple[Rotel, Collector]) -> None:
+    agent, collector = peer
+    before = len(collector.spans)
+    exporter = OTLPSpanExporter(agent.endpoints[protocol], protocol=protocol)
+    processor = BatchSpanProcessor(exporter, max_queue_size=100_000)
     tracer = provider(processor).get_tracer("tests")
     threads = [threading.Thread(target=end_spans, args=(tracer, 500, f"thread {n}")) for n in range(8)]
     for thread in threads:

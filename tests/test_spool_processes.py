@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,17 @@ import pytest
 from otlpfast._spool import Spool
 
 from .forks import in_child
-from .spooling import Spooling, crash, drain, fill, folders, posix, segments, spooling_fixture  # noqa: F401
+from .spooling import (  # noqa: F401
+    Spooling,
+    crash,
+    directory_fixture,
+    drain,
+    fill,
+    folders,
+    posix,
+    segments,
+    spooling_fixture,
+)
 
 pytestmark = posix
 
@@ -65,11 +77,6 @@ def started(code: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
-
-
-@pytest.fixture(name="directory")
-def directory_fixture(tmp_path: Path) -> Path:
-    return tmp_path / "spool"
 
 
 # --- killed
@@ -139,8 +146,8 @@ def test_two_threads_adopt_and_make_folders_at_once(spooling: Spooling, director
         while not end.is_set():
             heir.adopt()
             found.extend(drain(heir))
-        heir.adopt()
-        found.extend(drain(heir))
+        while heir.adopt():  # so many at a time
+            found.extend(drain(heir))
 
     thread = threading.Thread(target=adopt)
     thread.start()
@@ -190,7 +197,9 @@ def test_the_child_does_not_hold_the_parent_s_lock(spooling: Spooling, directory
     spool = spooling()
     fill(spool, b"of the parent")
     (end, ended), (here, is_here) = os.pipe(), os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # see tests/forks.py
+        child = os.fork()
     if child == 0:
         signal.alarm(int(PATIENCE))
         os.close(ended)
@@ -212,17 +221,17 @@ def test_the_child_does_not_hold_the_parent_s_lock(spooling: Spooling, directory
             os.close(fd)
 
 
-def test_a_child_where_no_hooks_run(spooling: Spooling, directory: Path) -> None:
+def test_a_child_where_no_hooks_run(spooling: Spooling, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = spooling()
     fill(spool, b"of the parent")
+    monkeypatch.setattr("otlpfast._spool.spool._spools", weakref.WeakSet())
 
-    def work() -> int:
-        # The parent's state, as it is after a fork that went past the interpreter.
-        spool._pid = os.getppid()
+    def work() -> list[object]:
+        seen: list[object] = [spool.records, spool.oldest()]
         fill(spool, b"of the child")
-        return spool.records
+        return [*seen, spool.records, [data.decode() for data in drain(spool)]]
 
-    assert in_child(work) == 1
+    assert in_child(work) == [0, None, 1, ["of the child"]]
     assert drain(spool) == [b"of the parent"]
 
 
@@ -283,15 +292,22 @@ def test_a_spool_that_is_dropped_lets_go_of_its_folder(directory: Path, spooling
 # --- signal handlers
 
 
-@contextmanager
-def alarms(handler: object, every: float) -> Iterator[None]:
-    before = signal.signal(signal.SIGALRM, lambda *_: handler())  # type: ignore[operator]
-    signal.setitimer(signal.ITIMER_REAL, every, every)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+@pytest.fixture(autouse=True)
+def _alarms_end_with_the_test() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGALRM)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def call_after(seconds: float, handler: Callable[[], None]) -> None:
+    """Has a signal handler called once, unless ``call_never()`` comes first."""
+    signal.signal(signal.SIGALRM, lambda *_: handler())
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def call_never() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def test_a_handler_that_interrupts_the_spool_is_sent_back(
@@ -341,38 +357,42 @@ def test_handlers_that_come_at_any_moment(spooling: Spooling) -> None:
                 if spool.stats()["acknowledged"] > before:
                     taken.append(record.data)
 
-    with alarms(use, 0.0007):
-        while number < 3000:
-            use()
+    def use_and_come_again() -> None:
+        use()
+        if number < 3000:
+            call_after(0.0005, use_and_come_again)
+
+    call_after(0.0005, use_and_come_again)
+    while number < 3000:
+        use()
+    call_never()
     taken += drain(spool)
     assert sorted(set(taken)) == sorted(kept)
     assert (spool.records, spool.spans, spool.nbytes) == (0, 0, 0)
     assert spool.stats()["corrupt"] == 0
 
 
-def test_a_handler_that_raises_at_any_moment(spooling: Spooling, directory: Path) -> None:
+class Interrupt(Exception):
+    """What a handler raises."""
+
+
+def interrupt() -> None:
+    raise Interrupt
+
+
+def test_a_handler_that_raises_while_records_come(spooling: Spooling, directory: Path) -> None:
     """The spool goes on, and no record that was kept is lost or damaged."""
     spool = spooling(segment_bytes=500)
     kept: list[bytes] = []
-
-    class Interrupt(Exception):
-        pass
-
-    def interrupt() -> None:
-        raise Interrupt
-
-    number = 0
-    while number < 400:
-        number += 1
+    for number in range(400):
         request = b"%d" % number * 10
-        try:
-            with alarms(interrupt, 0.0005):
-                for _ in range(5):
-                    if spool.append([request], 1):
-                        kept.append(request)
-                    spool.sync()
-        except Interrupt:
-            pass
+        with suppress(Interrupt):
+            call_after(0.0005, interrupt)
+            for _ in range(5):
+                if spool.append([request], 1):
+                    kept.append(request)
+                spool.sync()
+            call_never()
     fill(spool, b"last")
     crash(spool)
     heir = spooling()
@@ -383,3 +403,26 @@ def test_a_handler_that_raises_at_any_moment(spooling: Spooling, directory: Path
     assert len(found) - 1 >= len(kept)
     assert found[-1] == b"last"
     assert segments(directory) == []
+
+
+def test_a_handler_that_raises_while_records_come_and_go(spooling: Spooling) -> None:
+    spool = spooling(segment_bytes=500)
+    kept: list[bytes] = []
+    seen: list[bytes] = []
+    for number in range(600):
+        request = b"%d" % number * 10
+        with suppress(Interrupt):
+            call_after(0.0004 + number % 7 * 0.0001, interrupt)
+            while True:
+                if spool.append([request], 1):
+                    kept.append(request)
+                record = spool.oldest()
+                if record is not None:
+                    seen.append(record.data)
+                    spool.acknowledge(record)
+                    spool.expire()
+    fill(spool, b"last")
+    seen += drain(spool)
+    assert set(kept) <= set(seen)
+    assert seen[-1] == b"last"
+    assert spool.stats()["corrupt"] == 0

@@ -217,12 +217,9 @@ def outcome(scenario: Callable[[Tracer], list[Any]], kind: type[sdk.TracerProvid
 def test_a_generator_that_is_closed_elsewhere_ends_its_span_as_with_the_sdk(
     scenario: Callable[[Tracer], list[Any]],
 ) -> None:
-    ours, stock = outcome(scenario, TracerProvider), outcome(scenario, sdk.TracerProvider)
-    assert ours == stock
-    assert len(ours[2]) > 0
-
-
-def test_closing_in_another_context_is_logged_once() -> None:
-    _, logged, spans = outcome(closed_in_another_context, TracerProvider)
-    assert logged == [("opentelemetry.context", "ERROR", "Failed to detach context", "ValueError")]
-    assert len(spans) == 1
+    """But without the SDK's noise, as nothing was wrong; the API's own use_span() is not otlpfast's."""
+    found, logged, spans = outcome(scenario, TracerProvider)
+    sdk_found, sdk_logged, sdk_spans = outcome(scenario, sdk.TracerProvider)
+    assert (found, spans) == (sdk_found, sdk_spans)
+    assert logged == (sdk_logged if scenario is used_in_another_context else [])
+    assert len(spans) > 0

@@ -22,6 +22,7 @@ from opentelemetry.trace import (
 )
 
 from otlpfast import IMPLEMENTATION, BatchSpanProcessor, _given
+from otlpfast._attribute_log import warnings_of_full_attributes
 
 from .pipeline import Encoded, account, end_spans
 from .traced import native, roomy
@@ -36,7 +37,7 @@ def hush(interval: float = 60.0) -> None:
     for name in ("opentelemetry", "otlpfast"):
         logging.getLogger(name).addHandler(logging.NullHandler())
         logging.getLogger(name).propagate = False
-    _given._log._interval = interval
+    _given._log._interval = warnings_of_full_attributes.interval = interval
 
 
 class Touch:

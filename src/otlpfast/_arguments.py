@@ -21,13 +21,12 @@ from opentelemetry.sdk.environment_variables import (
 )
 
 from ._overload import POLICIES
+from .environment_variables import OTLPFAST_SPOOL_DIR
 
 if TYPE_CHECKING:
     from ._spool import Spool
 
 _logger = logging.getLogger(__name__)
-
-OTLPFAST_SPOOL_DIR = "OTLPFAST_SPOOL_DIR"
 
 DEFAULTS = {
     OTEL_BSP_MAX_QUEUE_SIZE: 2048,

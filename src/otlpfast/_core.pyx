@@ -52,6 +52,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
 from ._account import ACCOUNT
+from ._attribute_log import warnings_of_full_attributes
 from ._checks import MAX_CAPACITY, MAX_FIELD, MAX_IDLE, counter_names, stripe_count, whole_number
 from ._decorator import decorated, either
 from ._given import (

@@ -126,7 +126,7 @@ class Delivery:
             outcome = ExportOutcome(failed=batch.count)
         if not outcome.failed:
             return outcome, 0
-        return outcome, spooling.keep((batch,) if outcome.failed == batch.count else outcome.remains)
+        return outcome, spooling.keep(_remains(batch, outcome))
 
     def spill(self, waiting: SpanQueue) -> bool:
         """Moves the oldest batch that waits to the spool; False where there is none, or no way to now.
@@ -206,6 +206,17 @@ def _is_sound(outcome: ExportOutcome, count: int) -> bool:
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
         return False
     return _settled(outcome) <= count
+
+
+def _remains(batch: SpanBatch, outcome: ExportOutcome) -> tuple[SpanBatch, ...]:
+    """The spans of a batch that failed; nothing where its exporter does not say which ones they are."""
+    if outcome.failed == batch.count:
+        return (batch,)
+    try:
+        known = sum(piece.count for piece in outcome.remains)
+    except Exception:
+        return ()
+    return outcome.remains if known == outcome.failed else ()
 
 
 def _settled(outcome: ExportOutcome) -> int:

@@ -7,7 +7,7 @@ package is imported here; whoever has such children has it in ``sys.modules``.
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import logging
 import os
 import sys
@@ -34,7 +34,7 @@ _has_met_multiprocessing = False
 
 
 def watch(processor: _Processor) -> None:
-    """From now on, for as long as it lives, the processor is flushed where this process ends by os._exit()."""
+    """From now on, as long as it lives, the processor is flushed where this process ends by os._exit()."""
     _watched.append(weakref.ref(processor, _watched.remove))
     _meet(in_child=False)
 
@@ -86,7 +86,8 @@ def _end(*_: object, **__: object) -> None:
     _flush_in_time()
     others = _threads_that_are_waited_for()
     if others:
-        threading.Thread(target=_end_after, args=(others,), name="otlpfast-end").start()
+        with contextlib.suppress(RuntimeError):  # no more threads
+            threading.Thread(target=_end_after, args=(others,), name="otlpfast-end").start()
 
 
 def _end_after(others: list[threading.Thread]) -> None:
@@ -115,12 +116,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _meet(in_child=True))
 
 
-def is_subinterpreter() -> bool:
-    """Whether this is not the process's main interpreter."""
-    for name in ("_interpreters", "_xxsubinterpreters"):  # CPython 3.13 and newer, 3.12 and older
-        try:
-            interpreters = importlib.import_module(name)
-        except ImportError:
-            continue
-        return bool(interpreters.get_current() != interpreters.get_main())
-    return False
+_forking: set[tuple[int, int]] = set()  # processes and threads; a child is another process
+
+
+def begin_fork() -> None:
+    """From now until ``end_fork()``, this thread is on its way into os.fork() and others wait for it."""
+    _forking.add((os.getpid(), threading.get_ident()))
+
+
+def end_fork() -> None:
+    """It is back, in the parent; the child needs no telling."""
+    _forking.discard((os.getpid(), threading.get_ident()))
+
+
+def is_forking() -> bool:
+    """Whether this thread is in between: a signal handler that waits for others would wait for itself."""
+    return (os.getpid(), threading.get_ident()) in _forking

@@ -18,10 +18,10 @@ from opentelemetry.trace import get_tracer_provider
 
 from ._life import flush_all
 from ._log import warn
+from .environment_variables import OTLPFAST_FLUSH_ON_SIGTERM as FLUSH_ON_SIGTERM
 
 _logger = logging.getLogger(__name__)
 
-FLUSH_ON_SIGTERM = "OTLPFAST_FLUSH_ON_SIGTERM"
 PATIENCE_MILLIS = 5_000
 
 

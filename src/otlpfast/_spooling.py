@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-REPLAY_RATE = (
-    16 * 1024 * 1024
-)  # bytes a second: what is new goes first, and a collector just back is not flooded
+REPLAY_RATE = 16 * 1024 * 1024  # bytes a second: a collector that is just back is not flooded
 _STRIKES = 5  # refusals by a collector that takes other batches until a record is given up
+_LONGEST_REQUEST = 600.0  # seconds that a collector may ask to be left alone
 _HOUSEKEEPING = 30.0  # seconds between two looks for orphans and for what is too old
 
 
@@ -34,9 +33,10 @@ class Breaker:
     def is_due(self) -> bool:
         return time.monotonic() >= self.next
 
-    def failed(self) -> None:
+    def failed(self, retry_after: float) -> None:
         self.failures += 1
-        self.next = time.monotonic() + pause_before(self.failures, None)
+        pause = max(pause_before(self.failures, None), min(retry_after, _LONGEST_REQUEST))
+        self.next = time.monotonic() + pause
 
     def succeeded(self) -> None:
         self.failures = 0
@@ -60,6 +60,7 @@ class Spooling:
         self._counters = counters
         self._live, self._replay = Breaker(), Breaker()
         self._strikes = 0
+        self._is_healthy = False  # the collector took a new batch since a record failed
         self._house_at = 0.0
         self._has_kept = self._has_refused = False
         self.appended: Callable[[], None] = lambda: None  # is told that there is something to sync
@@ -72,11 +73,13 @@ class Spooling:
     def learn(self, outcome: ExportOutcome) -> None:
         """Takes note of how the export of a new batch went."""
         if outcome.failed:
-            self._live.failed()
+            self._live.failed(outcome.retry_after)
+            self._replay.next = max(self._replay.next, self._live.next)
             return
         if self._live.failures:
             self._replay.succeeded()  # it is back: no reason to wait any longer
         self._live.succeeded()
+        self._is_healthy = True
 
     def keep(self, pieces: Sequence[SpanBatch]) -> int:
         """Writes encoded spans to the spool; how many spans it took. ``tell()`` then says so, unlocked."""
@@ -138,17 +141,16 @@ class Spooling:
         return True
 
     def _not_taken(self, record: Record, outcome: ExportOutcome) -> None:
-        self._replay.failed()
+        self._replay.failed(outcome.retry_after)
         # A record that a collector in good health does not take must not keep the others for ever.
-        self._strikes = self._strikes + 1 if not self._live.failures else 0
+        self._strikes += self._is_healthy
+        self._is_healthy = False
         if outcome.failed < record.count and record.own:
             kept = sum(p.count for p in outcome.remains if self.spool.append(p.buffers, p.count))
             self._settle(record, outcome, kept)
         elif self._strikes >= _STRIKES:
             self._strikes = 0
-            text = (
-                "a spooled batch of %d spans was refused %d times by a collector that takes others: dropped"
-            )
+            text = "%d spooled spans are dropped: a collector that takes others failed to take them %d times"
             self.log.warning("struck", text, record.count, _STRIKES)
             self._settle(record, outcome)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from ._account import DROP_REASONS
 from ._delivery import Delivery
 from ._impl import SpanQueue
+from ._life import is_forking
 from ._log import RateLimitedLog, log_aside
 from ._threads import start_outside
 
@@ -243,7 +244,7 @@ class Worker:
 
         False if the deadline passes first, or if a span that ended since the last flush was not delivered.
         """
-        if self._stopping or self.exports_here():
+        if self._stopping or self.exports_here() or is_forking():
             return False
         flush = _Flush(deadline, self._told)
         thread = self._thread if self._start() else None

@@ -26,6 +26,7 @@ class ExportOutcome:
         remains: where a part of the batch was delivered and a part was not, the latter: pieces on the batch's
             memory, in its order, that hold exactly the ``failed`` spans, valid until ``batch.release()``.
             Empty where nothing or the whole batch failed.
+        retry_after: how many seconds the collector asks to be left alone, where it does.
     """
 
     exported: int = 0
@@ -33,6 +34,7 @@ class ExportOutcome:
     failed: int = 0
     too_large: int = 0
     remains: tuple[SpanBatch, ...] = field(default=(), compare=False)
+    retry_after: float = field(default=0.0, compare=False)
 
 
 class SpanBatch:

@@ -156,6 +156,10 @@ class BatchSpanProcessor(SpanProcessor):
     def _spill(self) -> bool:
         return self._delivery.spill(self._queue)
 
+    def _spill_all(self) -> None:
+        while self._spill():
+            pass
+
     def _spill_when_half_full(self) -> bool:
         return self._is_half_full() and self._spill()
 
@@ -227,11 +231,17 @@ class BatchSpanProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: float | None = None) -> bool:
         """Exports all that has ended, within ``timeout_millis`` (30000 by default).
 
+        Where there is a spool, what still waits then goes there: the process may be about to end.
+
         Returns:
-            True only if all of it, and what was under way, was delivered in time.
+            True only if all of it, and what was under way, was delivered or spooled in time.
         """
         self._after_fork()
-        return self._worker.flush(_deadline(timeout_millis))
+        deadline = _deadline(timeout_millis)
+        flushed = self._worker.flush(deadline)
+        if not flushed and self._spool and time.monotonic() >= deadline:
+            self._spill_all()
+        return flushed
 
     def shutdown(self, timeout_millis: float | None = None) -> None:
         """Exports what waits, within ``timeout_millis`` (30000 by default), then shuts the exporter down.
@@ -260,8 +270,7 @@ class BatchSpanProcessor(SpanProcessor):
             self._spool.close()
 
     def _close_spool(self, deadline: float) -> None:
-        while self._spill():
-            pass
+        self._spill_all()
         if self._spiller:
             self._spiller.stop()
         enough = min(deadline, time.monotonic() + _LAST_REPLAY)

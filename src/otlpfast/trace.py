@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import Tracer as APITracer
 
+from ._attribute_log import hold_back
 from ._impl import Span, Tracer
 from ._log import warn
 from ._processors import Processors
@@ -93,6 +94,7 @@ class TracerProvider(sdk.TracerProvider):
         meter_provider: MeterProvider | None = None,
         _tracer_configurator: Callable[..., Any] | None = None,
     ) -> None:
+        hold_back()
         super().__init__(
             sampler,
             resource,

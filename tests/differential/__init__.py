@@ -9,6 +9,7 @@ What is not compared, or made equal before it is (each has its reason in docs/co
 - the names of the classes of spans, which repr() and AttributeError tell;
 - what follows a line that the SDK refuses: otlpfast never raises;
 - the place of otlpfast's processors: they come last, whenever they were registered;
+- how often an attribute too many is warned of: here each time;
 - what otlpfast's processors log: theirs, not the provider's;
 - present times, addresses and random ids: each run has its own.
 """

@@ -27,6 +27,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import INVALID_SPAN
 
 import otlpfast
+from otlpfast._attribute_log import warnings_of_full_attributes
 from otlpfast._impl import encode_spans
 
 from ..pipeline import NEVER_MILLIS, Encoded
@@ -58,7 +59,11 @@ class Run(Shown):
         try:
             handlers, root.handlers = root.handlers, [_LogNotes(self)]
             invalid = dict(vars(INVALID_SPAN))
-            with mock.patch.dict(os.environ, variables), warnings.catch_warnings(record=True) as warned:
+            with (
+                mock.patch.dict(os.environ, variables),
+                mock.patch.multiple(warnings_of_full_attributes, interval=0, _due=0),
+                warnings.catch_warnings(record=True) as warned,
+            ):
                 warnings.simplefilter("always")
                 contextvars.Context().run(self._run)
         finally:

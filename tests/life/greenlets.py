@@ -4,6 +4,7 @@ WHEN is ``before`` or ``after`` otlpfast was imported, or ``late``: when its exp
 What goes out goes to a collector that is a greenlet of the same process: it answers only while others run.
 """
 
+# ruff: noqa: E402  (what is imported before and after the patch is what this is about)
 from __future__ import annotations
 
 import sys

@@ -1,7 +1,7 @@
 """The pipeline of the applications here: the endpoint is in the environment, and nothing goes out by itself.
 
-``PROVIDER`` is ``otlpfast`` or ``sdk``; with ``FLUSH_WHEN_LOADED``, what ends while the application is loaded is
-flushed at once.
+``PROVIDER`` is ``otlpfast`` or ``sdk``; with ``FLUSH_WHEN_LOADED``, what ends while the application is loaded
+is flushed at once.
 """
 
 from __future__ import annotations

@@ -101,7 +101,9 @@ cdef int detach(object token) except -1:
         try:
             PyContextVar_Reset(_context_var, token)
             return 0
-        except (ValueError, RuntimeError, TypeError):
+        except ValueError:
+            return 0  # left in another context than entered, as generators are: nothing to be undone here
+        except (RuntimeError, TypeError):
             pass  # the API's own detach() tries again, and logs
     opentelemetry.context.detach(token)
     return 0

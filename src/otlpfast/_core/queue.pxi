@@ -258,7 +258,7 @@ cdef class SpanQueue:
         return self.count_in(batch, size)
 
     cdef int gets_room(self, Py_ssize_t outcome, Py_ssize_t size) except -1:
-        return outcome == OVER_LIMIT and size <= self.max_bytes and self.relieved()
+        return outcome == OVER_LIMIT and size <= self.max_bytes and self.relieved(size)
 
     cdef int count_in(self, BatchBuilder batch, Py_ssize_t size) except -1:
         self.waiting += 1
@@ -268,14 +268,18 @@ cdef class SpanQueue:
             return READY
         return 0
 
-    cdef int relieved(self) except -1:
+    cdef inline bint has_room(self, Py_ssize_t size) noexcept:
+        return self.waiting < self.max_spans and size <= self.max_bytes - self.nbytes
+
+    cdef int relieved(self, Py_ssize_t size) except -1:
+        # Where there was nothing to be done, somebody else may just have done it.
         cdef object relief = self.relief
-        return relief is not None and relief()
+        return relief is not None and (relief() or self.has_room(size))
 
     cdef int admit(self, object span, bint keep, bint foreign) except -1:
         cdef object readable = span
-        while not self.closed and (self.waiting >= self.max_spans or self.nbytes >= self.max_bytes):
-            if not self.relieved():
+        while not self.closed and not self.has_room(1):
+            if not self.relieved(1):
                 return self.dropped(QUEUE_FULL)
         if self.closed:
             return self.dropped(SHUTDOWN)
@@ -333,7 +337,7 @@ cdef class SpanQueue:
         while size > self.max_bytes - self.nbytes:
             if size > self.max_bytes:
                 return self.dropped(TOO_LARGE)
-            if not self.relieved():
+            if not self.relieved(size):
                 return self.dropped(QUEUE_FULL)
         self.kept.append(span)
         self.kept_bytes += size

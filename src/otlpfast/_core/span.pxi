@@ -12,6 +12,8 @@ _attributes_logger = getLogger("opentelemetry.attributes")
 
 
 cdef object warn_full():
+    if warnings_of_full_attributes.holds_back():
+        return  # before a record is made, which takes longer than all else
     warn(_attributes_logger, "Attributes dict is full. Dropping the oldest key-value pair from attributes "
          "to make space for the new key-value pair.")
 

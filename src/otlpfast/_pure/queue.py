@@ -124,12 +124,16 @@ class SpanQueue:
             self.counters.add("encode_error")
             raise
 
-    def _relieved(self) -> bool:
-        return self.relief is not None and self.relief()
+    def _has_room(self, size: int) -> bool:
+        return self.waiting < self.max_spans and size <= self.max_bytes - self.nbytes
+
+    def _relieved(self, size: int) -> bool:
+        # Where there was nothing to be done, somebody else may just have done it.
+        return self.relief is not None and (self.relief() or self._has_room(size))
 
     def _admit(self, span: Any, keep: bool) -> int:
-        while not self.closed and (self.waiting >= self.max_spans or self.nbytes >= self.max_bytes):
-            if not self._relieved():
+        while not self.closed and not self._has_room(1):
+            if not self._relieved(1):
                 return self._dropped("queue_full")
         if self.closed:
             return self._dropped("shutdown")
@@ -140,7 +144,7 @@ class SpanQueue:
         while len(data) > self.max_bytes - self.nbytes:
             if len(data) > self.max_bytes:
                 return self._dropped("too_large")
-            if not self._relieved():
+            if not self._relieved(len(data)):
                 return self._dropped("queue_full")
         waiting: _Sized
         if keep:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from threading import RLock
 from types import TracebackType
 from typing import Any
 
-from opentelemetry.context import Context
+from opentelemetry import context as api
+from opentelemetry.context import Context, attach
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.trace import (
     INVALID_SPAN_CONTEXT,
@@ -16,7 +19,7 @@ from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
     SpanKind,
-    use_span,
+    set_span_in_context,
 )
 from opentelemetry.trace import Span as APISpan
 from opentelemetry.util._decorator import _agnosticcontextmanager
@@ -128,6 +131,27 @@ def _allow_reentry(span: Any) -> None:
         locked._lock = RLock()
 
 
+def _after_fork() -> None:
+    # What another thread of the parent held at that moment stays locked in the child for ever. The spans are
+    # looked for here, which takes milliseconds, so that no span pays for being known.
+    for found in gc.get_objects():
+        if type(found) is Span:
+            _allow_reentry(found)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _leave(token: Any) -> None:
+    try:
+        api._RUNTIME_CONTEXT.detach(token)
+    except ValueError:
+        pass  # left in another context than entered, as generators are: nothing to be undone here
+    except Exception:
+        api.detach(token)  # tries again, and logs
+
+
 class Tracer(sdk.Tracer):
     """Makes spans for one instrumentation scope. Made by ``TracerProvider.get_tracer()``."""
 
@@ -188,9 +212,13 @@ class Tracer(sdk.Tracer):
     ) -> Iterator[APISpan]:
         flags = (record_exception, set_status_on_exception)
         span = self.start_span(name, context, kind, attributes, links, start_time, *flags)
-        with use_span(span, end_on_exit, record_exception=False, set_status_on_exception=False):
-            try:
-                yield span
-            except Exception as error:
-                note_error(span, error, record_exception, set_status_on_exception, escaped=False)
-                raise
+        token = attach(set_span_in_context(span))
+        try:
+            yield span
+        except Exception as error:
+            note_error(span, error, record_exception, set_status_on_exception, escaped=False)
+            raise
+        finally:
+            _leave(token)
+            if end_on_exit:
+                span.end()

@@ -7,7 +7,6 @@ spools of one process.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -26,8 +25,6 @@ except ModuleNotFoundError:  # Windows
 LOCK = "lock"
 _NAME = re.compile(r"\.?[0-9]{1,20}-[0-9a-f]{16}", re.ASCII)
 _SEGMENT = re.compile(r"([0-9]{8,18})\.segment", re.ASCII)
-SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Failures that say nothing about a file."""
 _UNFINISHED = "."  # starts the name of a folder that its maker has not locked yet
 _UNFINISHED_FOR = 3600.0  # seconds after which nobody goes on making it
 _NEEDED = ("pwritev", "pwrite", "pread", "fstatvfs", "O_NOFOLLOW", "O_DIRECTORY")
@@ -35,8 +32,7 @@ _NEEDED = ("pwritev", "pwrite", "pread", "fstatvfs", "O_NOFOLLOW", "O_DIRECTORY"
 
 def check_directory(path: str) -> None:
     """Makes the directory where it is missing. ValueError where a spool can't be kept there safely."""
-    if fcntl is None or not all(hasattr(os, name) for name in _NEEDED):
-        raise ValueError(f"directory={path!r}: a spool needs a POSIX system with flock() and pwritev()")
+    _check_system(path)
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with suppress(FileExistsError):
@@ -51,11 +47,17 @@ def check_directory(path: str) -> None:
         raise ValueError(f"directory={path!r}: it can't be written")
 
 
+def _check_system(path: str) -> None:
+    if fcntl is None or not all(hasattr(os, name) for name in _NEEDED):
+        raise ValueError(f"directory={path!r}: a spool needs a POSIX system with flock() and pwritev()")
+
+
 def open_directory(path: str, *, only_read: bool = False) -> int:
     """A descriptor of a spool's directory.
 
     ValueError where others could write there, or where it is none; OSError where it can't be opened.
     """
+    _check_system(path)
     what = os.lstat(path)
     if stat.S_ISLNK(what.st_mode):
         raise ValueError(f"directory={path!r}: it is a symbolic link; the directory itself is allowed")
@@ -85,6 +87,11 @@ def folder_names(directory: int) -> Iterator[str]:
         for entry in entries:
             if _NAME.fullmatch(entry.name):
                 yield entry.name
+
+
+def is_finished(name: str) -> bool:
+    """Whether a folder's maker had its lock when it was named so."""
+    return not name.startswith(_UNFINISHED)
 
 
 def _clear_unfinished(directory: int, name: str) -> None:
@@ -131,7 +138,7 @@ class Folder:
         fd: a descriptor of it; -1 once it was closed.
         adopted: another spool made it.
         has_new_names: files were made in it since this was last unset.
-        segments: oldest first. All but an own last one have records that wait.
+        segments: oldest first.
     """
 
     def __init__(self, name: str, fd: int, lock: int, adopted: bool) -> None:
@@ -164,7 +171,7 @@ class Folder:
 
         One in which nothing waits is deleted.
         """
-        if name.startswith(_UNFINISHED):
+        if not is_finished(name):
             _clear_unfinished(directory, name)
             return None
         try:
@@ -175,11 +182,8 @@ class Folder:
             segment = Segment(folder, number, tally)
             try:
                 segment.take_stock()
-            except OSError as error:
+            except OSError:  # it stays where it is, and with it the folder
                 segment.give_up()
-                if error.errno in SHORTAGE:
-                    folder.let_go()
-                    return None
                 continue
             if segment.records:
                 folder.segments.append(segment)
@@ -225,6 +229,10 @@ class Folder:
         self.segments.append(segment)
         return segment
 
+    def first_segment(self) -> Segment | None:
+        """The oldest in which something waits."""
+        return next((segment for segment in self.segments if segment.records), None)
+
     def free_bytes(self) -> int:
         """What an ordinary user may still write to this disk; OSError if the system does not say."""
         disk = os.fstatvfs(self.fd)
@@ -239,12 +247,6 @@ class Folder:
         """Counts all that waits as lost: the files are gone."""
         for segment in self.segments:
             segment.give_up()
-        self.close()
-
-    def let_go(self) -> None:
-        """Leaves all that waits to whoever takes the folder next."""
-        for segment in self.segments:
-            segment.let_go()
         self.close()
 
     def close(self) -> None:

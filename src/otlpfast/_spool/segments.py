@@ -19,6 +19,11 @@ OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK if os.name == "posix" else 0
 """Flags of every open(): no symbolic link, nothing for programs that are started, no wait for a pipe."""
 
 
+def segment_name(number: int) -> str:
+    """Of the file with that number."""
+    return f"{number:08d}.segment"
+
+
 class Tally:
     """What all segments of a spool sum up to: records, spans and bytes that wait, bytes on the disk."""
 
@@ -88,7 +93,7 @@ class Segment:
     @property
     def name(self) -> str:
         """Of the file."""
-        return f"{self.number:08d}.segment"
+        return segment_name(self.number)
 
     # --- writing
 
@@ -132,11 +137,12 @@ class Segment:
             raise
         self._grow(records.HEADER + length)
         self._is_torn = False
-        if self._entries is not None:
-            self._entries.append(entry)
         if not self.records:
             self.first = created
+        # In this order: where a handler's exception comes between, a count too high is noticed by the reader.
         self._count(1, count, length)
+        if self._entries is not None:
+            self._entries.append(entry)
 
     def _mend(self) -> None:
         os.ftruncate(self._fd, self.size)
@@ -145,6 +151,9 @@ class Segment:
     def seal(self) -> None:
         """Nothing is appended any more. What is not read at once is read from the disk later."""
         self.sealed = True
+        if self._is_torn:
+            with suppress(OSError):
+                self._mend()
         if self is not self.folder.segments[0]:
             self.close()
 
@@ -205,6 +214,10 @@ class Segment:
             records.mark_done(self._fd, entry)
         return True
 
+    def is_empty(self) -> bool:
+        """Whether nothing waits in a segment that is being read."""
+        return not self._entries
+
     def descriptor(self) -> int:
         """One more descriptor of the file, for whoever wants to keep it; OSError if there can be none."""
         return os.open(self.name, os.O_RDWR | OPEN, dir_fd=self.folder.fd)
@@ -213,6 +226,7 @@ class Segment:
 
     def remove(self) -> None:
         """Deletes the file; what still waits in it is gone."""
+        self.sealed = True
         with suppress(OSError):
             os.unlink(self.name, dir_fd=self.folder.fd)
         self.let_go()
@@ -224,6 +238,7 @@ class Segment:
 
     def let_go(self) -> None:
         """Closes the file; nothing of it counts any more."""
+        self.sealed = True
         self.close()
         self._count(-self.records, -self._spans, -self._nbytes)
         self._grow(-self.size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -12,13 +13,14 @@ from time import time_ns
 
 from .._checks import whole_number
 from .arguments import absolute, seconds
-from .folders import SHORTAGE, Folder, check_directory, folder_names, open_directory
-from .records import HEADER, MAX_PAYLOAD, MOST_SPANS, Entry
+from .folders import Folder, check_directory, folder_names, open_directory
+from .records import HEADER, MAGIC, MAX_PAYLOAD, MOST_SPANS, Entry
 from .segments import Record, Segment, Tally
 from .turns import one_at_a_time
 
 _MOST_ADOPTED = 16  # folders at a time: each costs two descriptors until what is in it is delivered
 _MOST_LOOKED_AT = 1000  # names of one adopt()
+_SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # failures that say nothing about a file
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has none
 
 
@@ -138,9 +140,9 @@ class Spool:
 
     @one_at_a_time(False)
     def _append(self, buffers: Sequence[bytes | memoryview], count: int) -> bool:
-        parts = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
-        length = sum(map(len, parts))
         try:
+            parts = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
+            length = sum(map(len, parts))
             self._refusal = self._cap(length, count)
             if self._refusal:
                 return False
@@ -161,26 +163,36 @@ class Spool:
             return f"a request of {length} bytes is larger than {MAX_PAYLOAD}"
         if not 0 <= count <= MOST_SPANS:
             return f"a count of {count} spans"
-        if self._tally.on_disk + HEADER + length > self._max_bytes:
+        if self._tally.on_disk + len(MAGIC) + HEADER + length > self._max_bytes:
             return f"max_bytes={self._max_bytes} is reached"
         return ""
 
     def _segment_for(self, nbytes: int) -> Segment:
         """Where to append so much; OSError or ValueError where there is no place."""
         own = self._own
-        if own is not None and own.segments and not (last := own.segments[-1]).sealed:
-            if not last.is_there():  # someone cleared the directory away
-                own.give_up()
-                self._own = None
+        last = own.segments[-1] if own is not None and own.segments else None
+        if last is not None and not last.sealed:
+            if not last.is_there():
+                self._give_up_own()
             elif last.records and (last.size + nbytes > self._segment_bytes or not last.is_of_this_clock()):
                 last.seal()
             else:
                 return last
-        if self._own is None:
-            check_directory(self._directory)
-            with self._opened() as directory:
-                self._own = Folder.make(directory)
+        if self._own is not None:
+            try:
+                return self._own.add_segment(self._tally)
+            except FileNotFoundError:
+                self._give_up_own()
+        check_directory(self._directory)
+        with self._opened() as directory:
+            self._own = Folder.make(directory)
         return self._own.add_segment(self._tally)
+
+    def _give_up_own(self) -> None:
+        """Someone cleared the directory away."""
+        if self._own is not None:
+            self._own.give_up()
+        self._own = None
 
     @one_at_a_time(0)
     def adopt(self) -> int:
@@ -234,7 +246,7 @@ class Spool:
         Damaged records on the way to it are forgotten and counted.
         """
         while True:
-            waiting = (f.segments[0] for f in self._folders() if f.segments and f.segments[0].records)
+            waiting = filter(None, (folder.first_segment() for folder in self._folders()))
             segment = min(waiting, key=lambda segment: segment.first, default=None)
             if segment is None:
                 return None
@@ -261,9 +273,8 @@ class Spool:
         """Forgets what is older than ``max_age``; how many spans of this spool's own that were."""
         own_spans = 0
         for folder in self._folders():
-            while folder.segments:
-                segment = folder.segments[0]
-                if not segment.records or segment.age(segment.first) <= self._max_age:
+            while (segment := folder.first_segment()) is not None:
+                if segment.age(segment.first) <= self._max_age:
                     break
                 entry = self._head(segment)
                 if entry is None and segment.records:
@@ -282,23 +293,23 @@ class Spool:
         try:
             entry = segment.head()
         except OSError as error:
-            if error.errno in SHORTAGE:
-                return None
-            segment.give_up()
-            entry = None
-        else:
-            if entry is None:
-                segment.remove()
+            if error.errno not in _SHORTAGE:
+                segment.give_up()
+                self._dispose(segment)
+            return None
         if entry is None:
-            self._dispose(segment)
+            self._delete(segment)
         return entry
 
     def _done(self, segment: Segment, entry: Entry) -> bool:
         done = segment.done(entry)
-        if done and not segment.records:
-            segment.remove()
-            self._dispose(segment)
+        if done and segment.is_empty():
+            self._delete(segment)
         return done
+
+    def _delete(self, segment: Segment) -> None:
+        segment.remove()
+        self._dispose(segment)
 
     def _dispose(self, segment: Segment) -> None:
         """Of a segment that is deleted or given up, and of its folder with the last one."""
@@ -352,6 +363,7 @@ class Spool:
         self._start()
 
     def after_fork(self) -> None:
+        """Starts anew where this process is a child of the one before."""
         if self._pid != os.getpid():
             self.forget()
 

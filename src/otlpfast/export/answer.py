@@ -7,6 +7,7 @@ official classes. Anything may come from the other end, so every loop and every 
 from __future__ import annotations
 
 import http.client
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +15,12 @@ from dataclasses import dataclass
 
 MAX_RESPONSE = 4 * 1024 * 1024  # specification "OTLP/HTTP Response": bytes, also after decompression
 _MAX_FIELDS = 1000  # of a protobuf message; a real one has two
+# How servers say that a request is too large; not that there are too many, or too often.
+_OF_SIZE = re.compile(
+    r"\b(message|request|payload|body)\b(?! rate).{0,60}?\b(larger|too (large|big|long)|size)\b"
+    r"|\bsize limit\b",
+    re.IGNORECASE,
+)
 OVERSIZED = "oversized"
 CUT_SHORT = "cut short"
 
@@ -113,3 +120,8 @@ def read_error_text(answer: Answer) -> str:
             if number == 2 and isinstance(value, bytes):
                 message = value
     return message.decode("utf-8", "replace").strip()
+
+
+def speaks_of_size(text: str) -> bool:
+    """Whether the text of an error says that the request was too large."""
+    return _OF_SIZE.search(text[:1000]) is not None

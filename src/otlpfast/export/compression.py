@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .endpoint import Unusable
+from .endpoint import Unusable, printable
 
 if TYPE_CHECKING:
     from .connection import Part
@@ -53,7 +53,7 @@ def _zstd() -> Any:
     except ModuleNotFoundError:
         problem = "this Python was built without it" if standard else "it takes `pip install otlpfast[zstd]`"
     except ImportError as error:
-        problem = f"its module cannot be imported ({error})"
+        problem = f"its module cannot be imported ({printable(str(error))})"
     raise Unusable(f"'zstd' cannot be used: {problem}; allowed without it: none, gzip, deflate")
 
 
@@ -64,5 +64,6 @@ def _isal() -> Any:
     except ModuleNotFoundError:
         return None
     except ImportError as error:
-        logger.warning("isal is installed and cannot be imported (%s); compressing with zlib", error)
+        reason = printable(str(error))
+        logger.warning("isal is installed and cannot be imported (%s); compressing with zlib", reason)
         return None

@@ -65,6 +65,12 @@ class OTLPSpanExporter(SpanExporter):
     def _endpoint(self) -> str:
         return self._exporter._endpoint  # other code reads it, as from the official exporter
 
+    @property
+    def destination(self) -> str:
+        """Protocol and endpoint, for people: nothing in it is secret."""
+        protocol = PROTOCOLS[0] if isinstance(self._exporter, http.OTLPSpanExporter) else PROTOCOLS[1]
+        return f"{protocol} to {self._exporter._settings.endpoint.shown}"
+
     def __repr__(self) -> str:
         return repr(self._exporter)
 

@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from .grpc_failure import Failure
 from .grpc_settings import resolve_grpc
 from .pieces import Sending, SpanList, as_result, read_limit, spelled
 from .retry import Retry
+from .transport import LONGEST_WAIT
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -99,12 +101,12 @@ class GRPCSpanExporter(SpanExporter):
             self._grpc.ChannelCredentials,
         )
         self._endpoint = self._settings.endpoint.url  # other code reads it, as from the official exporter
-        self._options = _options(channel_options)
         self._compression = {
             "none": self._grpc.Compression.NoCompression,
             "gzip": self._grpc.Compression.Gzip,
             "deflate": self._grpc.Compression.Deflate,
         }[self._settings.compression]
+        self._options = _options(channel_options, int(self._compression))
         self._calls = Calls(self._connect)
         self._warnings = RateLimitedLog(logger)
         self._closed = False
@@ -121,7 +123,7 @@ class GRPCSpanExporter(SpanExporter):
         if self._closed:
             self._refuse_after_shutdown()
             return SpanExportResult.FAILURE
-        deadline = monotonic() + self._settings.timeout
+        deadline = monotonic() + min(self._settings.timeout, LONGEST_WAIT)
         try:
             encoded = SpanList(spans)
         except Exception as error:  # it takes any span; a list of something else is the caller's mistake
@@ -138,7 +140,7 @@ class GRPCSpanExporter(SpanExporter):
         if self._closed:
             self._refuse_after_shutdown()
             return ExportOutcome(failed=batch.count)
-        own = self._settings.timeout
+        own = min(self._settings.timeout, LONGEST_WAIT)
         deadline = monotonic() + (own if timeout is None else min(own, timeout))
         return self._deliver(batch, deadline)
 
@@ -185,7 +187,8 @@ class GRPCSpanExporter(SpanExporter):
             if failure.code == "UNAVAILABLE" and failure.delay is None:
                 self._calls.hang_up()  # gRPC would wait longer and longer before it connects anew
             if self._closed or not (failure.retryable and retry.pause(failure.delay)):
-                return self._give_up(failure, count, monotonic() - start, retry.why_not)
+                outcome = self._give_up(failure, count, monotonic() - start, retry.why_not)
+                return replace(outcome, retry_after=retry.retry_after)
 
     def _cut_off(self, error: Exception, count: int) -> None:
         reason = f"unexpected {type(error).__name__}"
@@ -220,6 +223,8 @@ class GRPCSpanExporter(SpanExporter):
             return "connection refused (is the collector running and listening there?)" + self._port_hint()
         if re.search(r"errors resolving|DNS resolution|name resolution", details):
             return f"the host name {printable(self._settings.endpoint.host)!r} was not found"
+        if "Unwrap failed" in details:  # so much does gRPC tell of an alert after the handshake
+            return "the TLS connection was broken off (does the collector want a client certificate?)"
         if "Socket closed" in details or "Connection reset" in details:
             tls = ", and is http:// or https:// right, and does it want a client certificate?"
             return f"the connection was closed without an answer (is it an OTLP/gRPC port{tls})"
@@ -269,13 +274,15 @@ def _grpcio() -> Any:
     raise ImportError("the OTLP/gRPC exporter needs grpcio: pip install otlpfast[grpc]", name="grpc")
 
 
-def _options(given: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
+def _options(given: Iterable[tuple[str, Any]], compression: int) -> tuple[tuple[str, Any], ...]:
     from .. import __version__
 
     agent = f"OTel-OTLP-Exporter-Python/{__version__} (otlpfast)"
     own: dict[str, Any] = {
         "grpc.primary_user_agent": agent,
         "grpc.max_receive_message_length": MAX_RESPONSE,
+        # Answers are compressed as requests are, or not: before 1.82 grpcio unpacks, then looks how large.
+        "grpc.compression_enabled_algorithms_bitset": 1 | 1 << compression,
         "grpc.enable_retries": 0,  # they are ours, within the deadline and the specification
         "grpc.use_local_subchannel_pool": 1,  # a new channel is a new connection
     }

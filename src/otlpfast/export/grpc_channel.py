@@ -15,12 +15,13 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
+from .._life import begin_fork, end_fork
 from .retry import Stop
 
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _FORK_PATIENCE = 1.0  # seconds that a fork waits for threads to come out of gRPC; it takes milliseconds
 _all: weakref.WeakValueDictionary[int, Calls] = weakref.WeakValueDictionary()
-_hooked = False
+_hooks = 0
 
 
 class Calls:
@@ -36,6 +37,7 @@ class Calls:
         self.stop = Stop()
         self._closed = False
         _all[id(self)] = self
+        _hook(1)
 
     def export(self, body: bytes, metadata: Any, compression: Any, deadline: float) -> bytes:
         """The serialised answer to a serialised request. Raises what the channel raises, and TimeoutError."""
@@ -92,6 +94,7 @@ class _Line:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._changed = threading.Condition(threading.RLock())
+        self._spare: Any = None
         self._channel: Any = None
         self._call: Any = None
         self._callers: list[int] = []
@@ -108,10 +111,13 @@ class _Line:
             if is_closed():
                 raise ConnectionAbortedError("cut off by the shutdown of the exporter")
             if self._channel is None:
+                # One that is never used: while gRPC has a channel it does not end its threads, and their end
+                # can meet a fork, in which both hang.
+                self._spare = self._spare or connect()
                 self._channel = connect()
                 # Without serialisers bytes go in and come out as they are.
                 self._call = self._channel.unary_unary(_METHOD, None, None)
-                _hook()
+                _hook(2)
             self._callers.append(threading.get_ident())
             return self._call, self._forks
 
@@ -155,15 +161,19 @@ class _Line:
             self._changed.notify_all()
 
 
-def _hook() -> None:
-    """Once there is a channel: the hook registered last runs first, and gRPC's own has to come after ours."""
-    global _hooked
-    if not _hooked and hasattr(os, "register_at_fork"):
-        _hooked = True
+def _hook(times: int) -> None:
+    """Before a first channel is made, so that no fork comes meanwhile, and once more when there is one.
+
+    The hook registered last runs first, and gRPC's own, which come with a channel, have to come after ours.
+    """
+    global _hooks
+    if _hooks < times and hasattr(os, "register_at_fork"):
+        _hooks = times
         os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
 
 
 def _before_fork() -> None:
+    begin_fork()
     for reference in _all.valuerefs():
         if (calls := reference()) is not None:
             calls.line().before_fork()
@@ -173,3 +183,4 @@ def _after_fork() -> None:
     for reference in _all.valuerefs():
         if (calls := reference()) is not None:
             calls.line().after_fork()
+    end_fork()

@@ -5,19 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .answer import _fields
+from .answer import _fields, speaks_of_size
 
 _RETRYABLE = frozenset(  # specification "OTLP/gRPC", "Failures"
     ("CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS")
 )
-# How servers speak of a request beyond their limit: with code RESOURCE_EXHAUSTED (gRPC's own libraries) or
-# OUT_OF_RANGE (tonic); UNKNOWN is what becomes of a proxy's HTTP 413.
-_TOO_LARGE_CODES = ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE", "UNKNOWN")
-_TOO_LARGE = re.compile(
-    r"\b(message|request|payload|body)\b(?! rate).{0,60}?\b(larger|too (large|big|long)|size)\b"
-    r"|\bsize limit\b|http2? header with status: 413",
-    re.IGNORECASE,
-)
+# Of requests: RESOURCE_EXHAUSTED by gRPC's own libraries, OUT_OF_RANGE by tonic.
+_TOO_LARGE_CODES = ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE")
+_PROXY_TOO_LARGE = "http2 header with status: 413"  # what becomes of a proxy's answer, with the code UNKNOWN
 # How grpcio speaks of an answer beyond our limit: the request was small enough.
 _ANSWER_TOO_LARGE = "CLIENT: Received message larger than max"
 _EITHER_TOO_LARGE = "Decompressed message larger than max"  # also a server's words for a compressed request
@@ -77,7 +72,9 @@ def _hopeless(details: str) -> tuple[str, str] | None:
 def _is_too_large(code: str, details: str, compressed: bool) -> bool:
     if _ANSWER_TOO_LARGE in details or (_EITHER_TOO_LARGE in details and not compressed):
         return False
-    return code in _TOO_LARGE_CODES and bool(_TOO_LARGE.search(details))
+    if code == "UNKNOWN":
+        return _PROXY_TOO_LARGE in details
+    return code in _TOO_LARGE_CODES and speaks_of_size(details)
 
 
 def read_retry_delay(status: bytes) -> float | None:

@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from .answer import (
     TooLarge,
     read_error_text,
     read_partial_success,
+    speaks_of_size,
 )
 from .config import Settings, logger, mask_url, printable, resolve
 from .pieces import Sending, SpanList, as_result, read_limit, spelled
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
 
 _GRPC_PORT = 4317
 _DEFAULT_LIMIT = 64 * 1024 * 1024  # specification: what a receiver should take at least
-_TOO_LARGE = 413
 _NOT_REFUSED = (407, 408, 429)  # among the 4xx: the fault of the moment, not of the spans
 _WRONG_SERVICE = (400, 404, 405, 415)  # what something that is no OTLP/HTTP receiver may say
 _PROXY_HINT = "are the credentials in the proxy's URL right?"
@@ -88,7 +89,7 @@ class OTLPSpanExporter(SpanExporter):
     One connection is kept and reused; a kept one that turns out to be dead is replaced at once. HTTP 429,
     502, 503, 504 and failed connections are retried within the timeout, after a growing pause or the one
     that `Retry-After` asks for; one that does not end in time is not waited for. A request that the collector
-    finds too large (413) is sent again in halves, down to single spans.
+    finds too large (413, or 400 and a text that says so) is sent again in halves, down to single spans.
     Redirects are errors, `.netrc` is not read. `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` (also
     in lower case) name HTTP proxies and exceptions from them.
     Thread-safe, re-entrant, usable after fork. Trouble is logged to `otlpfast.export`, each kind at most once
@@ -202,11 +203,11 @@ class OTLPSpanExporter(SpanExporter):
                     continue
                 self._warn_undelivered(error, piece.count, timeout, retry.why_not)
                 return ExportOutcome(failed=piece.count)
-            if answer.status == _TOO_LARGE and not answer.flaw:
+            if _finds_too_large(answer):
                 return f"{self._shown()} answers {self._status(answer)}"
             retryable = answer.status in RETRYABLE and answer.flaw != OVERSIZED
             if not (retryable and retry.pause(read_retry_after(answer.headers.get("retry-after")))):
-                return self._judge(answer, piece.count, retry.why_not)
+                return replace(self._judge(answer, piece.count, retry.why_not), retry_after=retry.retry_after)
 
     def _warn_undelivered(self, error: Exception, count: int, timeout: float, why: str) -> None:
         kind, reason = explain(error, self._settings, timeout)
@@ -315,6 +316,13 @@ def explain(error: Exception, settings: Settings, timeout: float) -> tuple[str, 
         text = os.strerror(error.errno) if error.errno else type(error).__name__
         return f"os-{error.errno}", f"{text[:1].lower()}{text[1:]}"
     return "internal", f"unexpected {type(error).__name__}"
+
+
+def _finds_too_large(answer: Answer) -> bool:
+    """Whether it refuses the request for its size; the official Collector does so by 400 and its text."""
+    if answer.flaw or answer.status not in (400, 413):
+        return False
+    return answer.status == 413 or speaks_of_size(read_error_text(answer))
 
 
 def _version() -> str:

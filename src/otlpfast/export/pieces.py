@@ -69,6 +69,7 @@ class Sending:
         self._pending = [whole] if whole.count else []  # the last one is the next
         self._failed: list[Piece] = []
         self._exported = self._rejected = self._too_large = 0
+        self._retry_after = 0.0
 
     def run(self, send: Callable[[Piece], ExportOutcome | str]) -> None:
         """Send piece after piece; what `send` raises leaves the rest undelivered.
@@ -97,6 +98,7 @@ class Sending:
         self._exported += outcome.exported
         self._rejected += outcome.rejected
         self._too_large += outcome.too_large
+        self._retry_after = max(self._retry_after, outcome.retry_after)
         if outcome.failed:
             self._failed.append(piece)
         else:
@@ -121,7 +123,9 @@ class Sending:
             remains = []
         # Pieces of a SpanBatch are SpanBatches; nobody is told what remains of a SpanList.
         pieces = cast("tuple[SpanBatch, ...]", tuple(remains))
-        return ExportOutcome(self._exported, self._rejected, failed, self._too_large, pieces)
+        return ExportOutcome(
+            self._exported, self._rejected, failed, self._too_large, pieces, self._retry_after
+        )
 
 
 def as_result(outcome: ExportOutcome) -> SpanExportResult:

@@ -67,6 +67,7 @@ class Retry:
     stop: Stop
     attempts: int = 0
     why_not: str = ""  # what ended it, in words; nothing where no retry was due
+    retry_after: float = 0.0  # seconds that were asked for and not waited
     _pid: int = field(default_factory=os.getpid)
 
     def pause(self, asked: float | None = None) -> bool:
@@ -79,6 +80,7 @@ class Retry:
         seconds = pause_before(self.attempts, asked)
         if monotonic() + seconds >= self.deadline:
             self.why_not = self._too_late(asked)
+            self.retry_after = asked or 0.0
             return False
         stopped = self.stop.wait(seconds)
         if stopped or self._pid != os.getpid():  # a signal handler forked: they are the parent's spans

@@ -1,0 +1,1 @@
+"""Spans at a steady rate, to a collector that is killed, hangs, resets connections, comes back."""

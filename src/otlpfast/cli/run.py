@@ -1,0 +1,102 @@
+"""``otlpfast run``: a program, unchanged, with otlpfast configured before it starts.
+
+Imports nothing of OpenTelemetry: that is for the program's own process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+
+from otlpfast.autostart import FOLDER
+
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as a shell has it
+_DEFAULTS = {"OTEL_PYTHON_CONFIGURATOR": "otlpfast", "OTEL_PYTHON_DISTRO": "otlpfast"}
+
+_EPILOG = """\
+examples:
+  otlpfast run app.py --port 8000
+  otlpfast run -m celery -A tasks worker
+  otlpfast run gunicorn -w 4 app:app
+  OTEL_TRACES_EXPORTER=otlpfast_console otlpfast run app.py     spans on the terminal
+
+What is installed of opentelemetry-instrumentation-* is switched on, as by opentelemetry-instrument
+(pip install otlpfast[auto]); without it, the tracer provider is configured and nothing else. Python
+processes that the program starts are configured in the same way. OTEL_* variables say what is recorded and
+where it goes.
+"""
+
+
+def add_parser(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the ``run`` command to the command line."""
+    parser = subcommands.add_parser(
+        "run",
+        help="run a program with otlpfast switched on",
+        description="Runs a Python program, unchanged, with otlpfast configured and libraries instrumented.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="otlpfast run [-h] [-m] PROGRAM [ARGUMENT ...]",
+    )
+    parser.add_argument("-m", dest="module", action="store_true", help="PROGRAM is a module, as in python -m")
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="PROGRAM", help="a script, a module or a program on PATH"
+    )
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Becomes the program, so that signals and the exit status are its own; returns only if that fails."""
+    words = list(arguments.command)
+    if words[:1] == ["--"]:
+        del words[0]
+    if not words:
+        arguments.parser.error("what is to be run? A script, -m and a module, or a program on PATH")
+    command = _module(words) if arguments.module else _command(words)
+    if command is None:
+        print(
+            f"otlpfast run: {words[0]!r} was not found, neither as a file nor as a program on PATH "
+            f"(a module? otlpfast run -m {words[0]})",
+            file=sys.stderr,
+        )
+        return _NOT_FOUND
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execve(command[0], command, _environment())
+    except OSError as error:
+        print(f"otlpfast run: {command[0]!r} can't be run: {error.strerror}", file=sys.stderr)
+    return _NOT_EXECUTABLE
+
+
+def _module(words: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", *words]
+
+
+def _command(words: Sequence[str]) -> list[str] | None:
+    """A Python script, or a program as a shell finds it; None without either."""
+    name = words[0]
+    is_path = os.path.dirname(name) != ""
+    if os.path.exists(name) and (
+        name.endswith((".py", ".pyz", ".pyw"))
+        or os.path.isdir(name)
+        or (is_path and not os.access(name, os.X_OK))
+    ):
+        return [sys.executable, *words]
+    beside = os.path.dirname(sys.executable)  # where it is called by its path, its environment is not on PATH
+    program = shutil.which(name) or (None if is_path else shutil.which(name, path=beside))
+    if program is not None:
+        return [program, *words[1:]]
+    return [sys.executable, *words] if os.path.isfile(name) else None
+
+
+def _environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    for name, value in _DEFAULTS.items():
+        if not environment.get(name):
+            environment[name] = value
+    path = [folder for folder in environment.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    environment["PYTHONPATH"] = os.pathsep.join([FOLDER, *(folder for folder in path if folder != FOLDER)])
+    return environment

@@ -1,0 +1,21 @@
+"""The variables that otlpfast has beyond those of OpenTelemetry; empty is unset, in all of them.
+
+Registered as an entry point of ``opentelemetry_environment_variables``; README.md has the same list.
+"""
+
+from __future__ import annotations
+
+OTLPFAST_DISABLED = "OTLPFAST_DISABLED"
+"""``true``: the SDK's classes everywhere; nothing native is loaded. Default: false."""
+
+OTLPFAST_FLUSH_ON_SIGTERM = "OTLPFAST_FLUSH_ON_SIGTERM"
+"""``true``: what batch processors hold is flushed when SIGTERM comes. Default: false."""
+
+OTLPFAST_IMPL = "OTLPFAST_IMPL"
+"""``auto``: compiled where it was built; ``c``: compiled or an error; ``py``: plain Python. Default: auto."""
+
+OTLPFAST_QUIET = "OTLPFAST_QUIET"
+"""``true``: no start-up line. Default: false; it is set for the children of a process that wrote its line."""
+
+OTLPFAST_SPOOL_DIR = "OTLPFAST_SPOOL_DIR"
+"""A directory for what the collector does not take in time. Default: none, it is dropped and counted."""
