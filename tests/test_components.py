@@ -28,6 +28,7 @@ def told(caplog: Log) -> str:
         (None, ["otlpfast"]),
         ("", ["otlpfast"]),
         ("otlp", ["otlp"]),
+        ("OTLP", ["otlp"]),
         (" console , otlpfast,console,", ["console", "otlpfast"]),
         ("none", []),
         ("None", []),

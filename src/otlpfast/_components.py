@@ -59,7 +59,8 @@ def exporter_names() -> list[str]:
     if text.lower() == "none":
         return []
     known = {_OWN, _SDK_OTLP, *installed(_EXPORTERS)} if text else {_OWN}
-    names = list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+    given = [name for part in text.split(",") if (name := part.strip())]
+    names = list(dict.fromkeys(name if name in known else name.lower() for name in given))
     good = [name for name in names if name in known]
     if wrong := [name for name in names if name not in known]:
         shown, allowed = ",".join(wrong)[:200], ", ".join(sorted(known))

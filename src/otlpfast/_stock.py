@@ -17,11 +17,13 @@ from typing import Any
 from opentelemetry.environment_variables import OTEL_TRACES_EXPORTER
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk import _configuration as configuration
+from opentelemetry.sdk.environment_variables import OTEL_BSP_EXPORT_TIMEOUT, OTEL_BSP_SCHEDULE_DELAY
 from opentelemetry.sdk.trace import ReadableSpan, Span, Tracer, TracerProvider
 from opentelemetry.sdk.trace import export as sdk
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ._account import Stats
+from ._arguments import seconds, sizes
 from ._components import installed
 from ._log import warn
 from .environment_variables import OTLPFAST_DISABLED
@@ -59,12 +61,14 @@ class BatchSpanProcessor(_Unaccounted, sdk.BatchSpanProcessor):
         meter_provider: MeterProvider | None = None,
         **_of_otlpfast: Any,
     ) -> None:
+        # What otlpfast mends, with a warning if a variable is wrong, the SDK would raise for.
+        queue_size, batch_size = sizes(max_queue_size, max_export_batch_size)
         super().__init__(
             span_exporter,
-            max_queue_size,
-            schedule_delay_millis,
-            max_export_batch_size,
-            export_timeout_millis,
+            queue_size,
+            seconds("schedule_delay_millis", schedule_delay_millis, OTEL_BSP_SCHEDULE_DELAY) * 1e3,
+            batch_size,
+            seconds("export_timeout_millis", export_timeout_millis, OTEL_BSP_EXPORT_TIMEOUT) * 1e3,
             meter_provider=meter_provider,
         )
 

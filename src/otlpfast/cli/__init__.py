@@ -8,19 +8,21 @@ import io
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("demo", "doctor", "load", "run", "spool")
+COMMANDS = ("bench", "demo", "doctor", "load", "run", "spool")
 
 _EPILOG = """\
 first minute:
   otlpfast demo                                     stock and otlpfast side by side, on a real web service
   otlpfast demo --collector http://localhost:4318   the same, sent to your collector
+  otlpfast run app.py                               your program, unchanged, with its spans
+  otlpfast doctor                                   whether they would arrive
 
-in your program, the processor and the exporter are swapped, and nothing else:
-  from otlpfast import BatchSpanProcessor, OTLPSpanExporter
-  provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+in your program, one line switches it on:
+  import otlpfast; otlpfast.configure()
 
 environment:
   OTLPFAST_IMPL=auto|c|py            the compiled implementation, the plain-Python one, or either (auto)
+  OTLPFAST_DISABLED=true             the SDK's stock classes in place of otlpfast's
   OTEL_EXPORTER_OTLP_*, OTEL_BSP_*   as in the OpenTelemetry specification
 """
 

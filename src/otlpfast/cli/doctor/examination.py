@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ def examine(endpoint: str | None, protocol: str | None, timeout: float) -> Exami
     """Looks at everything. Changes nothing, and sends one empty export. Raises WrongArgument."""
     from ...autostart.mend import mend
 
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would log is said here in other words
     done = Examination()
     with _heard() as warnings:
         mend()
@@ -65,7 +67,7 @@ def examine(endpoint: str | None, protocol: str | None, timeout: float) -> Exami
     if exporter is not None:
         from .reach import reach
 
-        with _heard():  # what an exporter would log is said here in other words
+        with _heard():
             done.findings += reach(exporter, timeout)
     return done
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import email.utils
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -19,9 +21,7 @@ from .examination import Finding
 
 _HTTP_PORT, _GRPC_PORT = 4318, 4317
 _LARGEST_OFFSET = 5.0  # seconds that our clock and the collector's may differ
-_PREFACE = (
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-)  # and empty SETTINGS: how HTTP/2 begins
+_QUESTION = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
 _PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _FIXES = {
@@ -182,19 +182,25 @@ def _fix_for(kind: str, settings: Settings, ours: str) -> str:
 
 
 def _spoken(host: str, port: int) -> str:
-    """What a server answers to the beginning of HTTP/2: "h2", "http/1", "tls", or nothing that is known."""
-    try:
-        with socket.create_connection((host, port), 1) as connection:
-            connection.sendall(_PREFACE)
-            answer = connection.recv(64)
-    except OSError:
-        return ""
-    if answer.startswith(b"HTTP/1."):
+    """What a server speaks: "h2", "http/1", "tls", or nothing that is known."""
+    answer = b""
+    with suppress(OSError), socket.create_connection((host, port), 1) as connection:
+        connection.sendall(_QUESTION)
+        answer = connection.recv(1024)
+    if answer.startswith(b"HTTP/1.") and b"HTTPS server" not in answer:  # as servers written in Go put it
         return "http/1"
-    if answer[:2] in (b"\x15\x03", b"\x16\x03"):
-        return "tls"
     # A frame of HTTP/2: length (3 bytes), then its type, which is SETTINGS.
-    return "h2" if len(answer) >= 9 and answer[3] == 4 else ""
+    if len(answer) >= 9 and answer[3] == 4:
+        return "h2"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is told to it
+    with (
+        suppress(OSError),
+        socket.create_connection((host, port), 1) as connection,
+        context.wrap_socket(connection, server_hostname=host),
+    ):
+        return "tls"
+    return ""
 
 
 def _compare_clocks(date: str | None, here: float) -> Iterator[Finding]:
