@@ -19,7 +19,6 @@ from opentelemetry import trace
 from opentelemetry.environment_variables import OTEL_LOGS_EXPORTER, OTEL_METRICS_EXPORTER
 from opentelemetry.sdk import _configuration as sdk
 from opentelemetry.sdk.environment_variables import (
-    _OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED,
     OTEL_BSP_SCHEDULE_DELAY,
     OTEL_CONFIG_FILE,
     OTEL_PYTHON_LOGGER_CONFIGURATOR,
@@ -41,6 +40,7 @@ from .environment_variables import OTLPFAST_DISABLED, OTLPFAST_QUIET
 
 _logger = logging.getLogger("otlpfast.configuration")
 
+_LOG_HANDLER = "OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED"  # for the SDK a private name
 _OFF = f"{OTLPFAST_DISABLED}=true: the SDK's stock classes are used in place of otlpfast's"
 
 
@@ -147,7 +147,7 @@ def configure(
         exporters=exporters,
         span_processors=span_processors,
         span_limits=span_limits,
-        tracer_configurator=sdk._import_tracer_configurator(os.environ.get(OTEL_PYTHON_TRACER_CONFIGURATOR)),
+        tracer_configurator=_tracer_configurator(),
     )
     provider = parts.provider()
     trace.set_tracer_provider(provider)
@@ -243,8 +243,7 @@ def _set_up(
         exporters=components.make_exporters(names, arguments),
         span_processors=span_processors or (),
         make_processor=export_span_processor,
-        tracer_configurator=tracer_configurator
-        or sdk._import_tracer_configurator(os.environ.get(OTEL_PYTHON_TRACER_CONFIGURATOR)),
+        tracer_configurator=tracer_configurator or _tracer_configurator(),
     )
     trace.set_tracer_provider(parts.provider())
     _set_up_metrics(resource, metric_exporter_names, arguments, meter_configurator)
@@ -261,8 +260,13 @@ def _set_up(
     return parts
 
 
+def _tracer_configurator() -> Any:
+    name = components.variable(OTEL_PYTHON_TRACER_CONFIGURATOR)
+    return sdk._import_tracer_configurator(name) if name else None
+
+
 def _opamp(name: Any, resource: Resource) -> None:
-    if start := sdk._import_opamp(name):
+    if name in components.installed("_opentelemetry_opamp") and (start := sdk._import_opamp(name)):
         start(resource)
 
 
@@ -293,7 +297,7 @@ def _set_up_logs(
     **processors: Any,
 ) -> None:
     if handler is None:
-        handler = components.variable(_OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED).lower() == "true"
+        handler = components.variable(_LOG_HANDLER).lower() == "true"
 
     def set_up(named: list[str]) -> None:
         _, _, exporters = sdk._import_exporters([], [], [*more, *named])
