@@ -16,7 +16,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from opentelemetry import trace
-from opentelemetry.environment_variables import OTEL_LOGS_EXPORTER, OTEL_METRICS_EXPORTER
+from opentelemetry.environment_variables import (
+    OTEL_LOGS_EXPORTER,
+    OTEL_METRICS_EXPORTER,
+    OTEL_TRACES_EXPORTER,
+)
 from opentelemetry.sdk import _configuration as sdk
 from opentelemetry.sdk.environment_variables import (
     OTEL_BSP_SCHEDULE_DELAY,
@@ -136,7 +140,9 @@ def configure(
     attributes = dict(resource_attributes or {})
     if service_name is not None:
         attributes[SERVICE_NAME] = service_name
-    chosen, sampling = (sampler, sampler.get_description()) if sampler else components.make_sampler()
+    chosen, sampling = (
+        (sampler, sampler.get_description()) if sampler is not None else components.make_sampler()
+    )
     if exporters is None:
         exporters = components.make_exporters(components.exporter_names(), {})
     parts = _Parts(
@@ -145,7 +151,7 @@ def configure(
         sampling=sampling,
         id_generator=id_generator or components.make_id_generator(),
         exporters=exporters,
-        span_processors=span_processors,
+        span_processors=span_processors or (),
         span_limits=span_limits,
         tracer_configurator=_tracer_configurator(),
     )
@@ -170,20 +176,20 @@ def _check(
     for name, value, kind in (
         ("service_name", service_name, str),
         ("resource_attributes", resource_attributes, Mapping),
-        ("sampler", sampler, Sampler),
-        ("id_generator", id_generator, IdGenerator),
         ("exporters", exporters, Sequence),
         ("span_processors", span_processors, Sequence),
     ):
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"{name}={value!r}: a {kind.__name__} is allowed")
     for name, values, method in (
+        ("sampler", [sampler], "should_sample"),
+        ("id_generator", [id_generator], "generate_trace_id"),
         ("exporters", exporters or (), "export"),
-        ("span_processors", span_processors, "on_end"),
+        ("span_processors", span_processors or (), "on_end"),
     ):
         for value in values:
-            if isinstance(value, type) or not callable(getattr(value, method, None)):
-                raise TypeError(f"{name} has {value!r} in it, which has no {method}()")
+            if value is not None and (isinstance(value, type) or not callable(getattr(value, method, None))):
+                raise TypeError(f"{name}: {value!r} has no {method}()")
 
 
 class OtlpfastConfigurator(sdk._OTelSDKConfigurator):
@@ -232,8 +238,12 @@ def _set_up(
         attributes[TELEMETRY_AUTO_VERSION] = auto_instrumentation_version
     resource = Resource.create(attributes)
     _opamp("pre_sdk_init_function", resource)
-    chosen, sampling = (sampler, sampler.get_description()) if sampler else components.make_sampler()
-    names = dict.fromkeys([*trace_exporter_names, *components.exporter_names()])
+    chosen, sampling = (
+        (sampler, sampler.get_description()) if sampler is not None else components.make_sampler()
+    )
+    # The default is for where nobody says anything.
+    asked = not trace_exporter_names or components.variable(OTEL_TRACES_EXPORTER)
+    names = dict.fromkeys([*trace_exporter_names, *(components.exporter_names() if asked else ())])
     arguments = exporter_args_map or {}
     parts = _Parts(
         resource=resource,
