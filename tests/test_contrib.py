@@ -48,6 +48,7 @@ SETTINGS = {
 }
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 KNOWN = (TRACE, CALLER)
+LEFT_ELSEWHERE = "Failed to detach context"
 
 
 class Service:
@@ -244,7 +245,10 @@ def same(ours: list[str], theirs: list[str]) -> None:
 
 
 def same_lines(runs: Runs) -> None:
-    same(*(sorted(map(repr, runs[which].lines())) for which in ("otlpfast", "sdk")))
+    # A block that is left in another context than it was entered in is no error here: docs/compatibility.md.
+    quiet = {which: [line for line in runs[which].lines() if line[2] != LEFT_ELSEWHERE] for which in runs}
+    same(*(sorted(map(repr, quiet[which])) for which in ("otlpfast", "sdk")))
+    assert all(line[2] != LEFT_ELSEWHERE for line in runs["otlpfast"].lines())
 
 
 def same_trees(runs: Runs) -> None:

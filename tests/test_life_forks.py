@@ -186,7 +186,7 @@ def test_programs_that_are_started_leave_the_parent_alone(collector: Collector) 
 
 
 def becomes_a_daemon(endpoint: str, closes: bool) -> None:
-    """As daemons are made: fork, setsid, fork, close what is open. The parents end by _exit: they send nothing."""
+    """As daemons are made: fork, setsid, fork, close what is open. The parents send nothing."""
     tracer, processor = pipeline(endpoint)
     end_spans(tracer, 1, "warm up")
     processor.force_flush()

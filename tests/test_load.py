@@ -63,6 +63,7 @@ def test_what_is_sent_arrives(pipeline: str, tmp_path: Path) -> None:
     assert sum(count for _, _, count in found["latency_nanoseconds_histogram"]) == sent
     assert 0 < found["latency_microseconds"]["p50"] <= found["latency_microseconds"]["max"]
     assert found["cpu_microseconds_a_span"] > 0 and found["measuring_microseconds_a_span"] > 0
+    assert found["load_generator_microseconds_a_span"] > 0
     drawn = ElementTree.parse(chart).getroot()
     assert drawn.find("{*}polyline") is not None and "2 threads" in chart.read_text(encoding="utf-8")
 
@@ -190,6 +191,20 @@ def test_a_histogram_knows_percentiles_to_three_percent(first: list[int], second
         assert any(low <= value <= high for value in ordered)
 
 
+def test_bursts_keep_the_rate() -> None:
+    calls = 0
+
+    def work() -> None:
+        nonlocal calls
+        calls += 1
+
+    paced = Paced(work, rate=100, threads=1, seconds=0.2, burst=10)
+    paced.start()
+    paced.join()
+    assert calls == paced.stop().count
+    assert calls in (10, 20), "none of the third burst, and the first however busy the machine is"
+
+
 def test_an_empty_histogram_and_one_of_hours_are_no_trouble() -> None:
     histogram = Histogram()
     assert set(histogram.figures().values()) == {0.0}
@@ -218,5 +233,5 @@ def test_an_axis_has_room_for_its_values(values: list[float]) -> None:
 
 def test_a_chart_of_no_spans_is_a_chart() -> None:
     settings = {"pipeline": "otlpfast", "attributes": 1, "events": 1, "threads": 1}
-    empty = report.Result(settings, True, 0.0, 0, {"exported": 0}, 0, 0.0, 0.0, Histogram(), [])
+    empty = report.Result(settings, True, 0.0, 0, {"exported": 0}, 0, 0.0, 0.0, 0.0, Histogram(), [])
     assert ElementTree.fromstring(report.as_svg(empty)) is not None

@@ -75,6 +75,15 @@ def test_buffers_of_any_item_size(spooling: Spooling) -> None:
     assert drain(spool) == [b"123456789"]
 
 
+def test_a_buffer_that_was_released_is_refused(spooling: Spooling) -> None:
+    spool = spooling()
+    released = memoryview(b"x")
+    released.release()
+    assert not spool.append([b"a", released], 1)
+    assert "released" in spool.refusal
+    assert spool.records == 0
+
+
 def test_many_segments(spooling: Spooling, directory: Path) -> None:
     spool = spooling(segment_bytes=200)
     requests = [b"request %d " % number * 5 for number in range(50)]

@@ -87,6 +87,20 @@ def test_a_directory_that_is_not_there_is_not_made(directory: Path, capsys: Capt
     assert not directory.exists()
 
 
+def test_ls_passes_over_what_is_no_folder_or_segment(
+    spooling: Spooling, directory: Path, capsys: Capture
+) -> None:
+    leave(spooling, 3)
+    (directory / "1-0123456789abcdef").write_text("a file")
+    (directory / "2-0123456789abcdef").symlink_to(directory)
+    (directory / ".3-0123456789abcdef").mkdir()
+    (folders(directory)[-1] / "00000007.segment").mkdir()
+    (folders(directory)[-1] / "00000008.segment").symlink_to(segments(directory)[0])
+    for command in ("ls", "verify"):
+        assert main(["spool", command, str(directory)]) == 0
+        assert "1 folder" in capsys.readouterr().out
+
+
 def test_a_file_is_no_directory(directory: Path, capsys: Capture) -> None:
     directory.write_text("")
     assert main(["spool", "ls", str(directory)]) == 1

@@ -36,10 +36,10 @@ PER_RECORD = format.HEADER
 
 
 def test_max_bytes_counts_the_files(spooling: Spooling, directory: Path) -> None:
-    spool = spooling(max_bytes=PER_FILE + 2 * (PER_RECORD + 100))
+    spool = spooling(max_bytes=2 * PER_FILE + 2 * (PER_RECORD + 100))
     fill(spool, b"1" * 100, b"2" * 100)
     assert not spool.append([b""], 1)
-    assert spool.refusal == f"max_bytes={PER_FILE + 2 * (PER_RECORD + 100)} is reached"
+    assert spool.refusal == f"max_bytes={2 * PER_FILE + 2 * (PER_RECORD + 100)} is reached"
     assert sum(path.stat().st_size for path in segments(directory)) == PER_FILE + 2 * (PER_RECORD + 100)
     assert drain(spool) == [b"1" * 100, b"2" * 100]
     fill(spool, b"there is room again")

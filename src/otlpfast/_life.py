@@ -7,6 +7,7 @@ package is imported here; whoever has such children has it in ``sys.modules``.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -85,7 +86,8 @@ def _end(*_: object, **__: object) -> None:
     _flush_in_time()
     others = _threads_that_are_waited_for()
     if others:
-        threading.Thread(target=_end_after, args=(others,), name="otlpfast-end").start()
+        with contextlib.suppress(RuntimeError):  # no more threads
+            threading.Thread(target=_end_after, args=(others,), name="otlpfast-end").start()
 
 
 def _end_after(others: list[threading.Thread]) -> None:
@@ -114,21 +116,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _meet(in_child=True))
 
 
-_forking = (0, 0)
+_forking: set[tuple[int, int]] = set()  # processes and threads; a child is another process
 
 
 def begin_fork() -> None:
     """From now until ``end_fork()``, this thread is on its way into os.fork() and others wait for it."""
-    global _forking
-    _forking = os.getpid(), threading.get_ident()
+    _forking.add((os.getpid(), threading.get_ident()))
 
 
 def end_fork() -> None:
     """It is back, in the parent; the child needs no telling."""
-    global _forking
-    _forking = (0, 0)
+    _forking.discard((os.getpid(), threading.get_ident()))
 
 
 def is_forking() -> bool:
-    """Whether whoever waits here for another thread, in a signal handler, might wait for himself."""
-    return _forking == (os.getpid(), threading.get_ident())
+    """Whether this thread is in between: a signal handler that waits for others would wait for itself."""
+    return (os.getpid(), threading.get_ident()) in _forking

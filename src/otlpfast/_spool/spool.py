@@ -14,7 +14,7 @@ from time import time_ns
 from .._checks import whole_number
 from .arguments import absolute, seconds
 from .folders import Folder, check_directory, folder_names, open_directory
-from .records import HEADER, MAX_PAYLOAD, MOST_SPANS, Entry
+from .records import HEADER, MAGIC, MAX_PAYLOAD, MOST_SPANS, Entry
 from .segments import Record, Segment, Tally
 from .turns import one_at_a_time
 
@@ -140,9 +140,9 @@ class Spool:
 
     @one_at_a_time(False)
     def _append(self, buffers: Sequence[bytes | memoryview], count: int) -> bool:
-        parts = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
-        length = sum(map(len, parts))
         try:
+            parts = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
+            length = sum(map(len, parts))
             self._refusal = self._cap(length, count)
             if self._refusal:
                 return False
@@ -163,7 +163,7 @@ class Spool:
             return f"a request of {length} bytes is larger than {MAX_PAYLOAD}"
         if not 0 <= count <= MOST_SPANS:
             return f"a count of {count} spans"
-        if self._tally.on_disk + HEADER + length > self._max_bytes:
+        if self._tally.on_disk + len(MAGIC) + HEADER + length > self._max_bytes:
             return f"max_bytes={self._max_bytes} is reached"
         return ""
 
@@ -363,6 +363,7 @@ class Spool:
         self._start()
 
     def after_fork(self) -> None:
+        """Starts anew where this process is a child of the one before."""
         if self._pid != os.getpid():
             self.forget()
 

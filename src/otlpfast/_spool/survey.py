@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from . import records
@@ -45,16 +46,25 @@ class Survey:
 def survey(directory: str, *, thorough: bool = False) -> Iterator[Survey]:
     """What is in each folder, in order of their names. Thoroughly: the payloads of all that waits are read.
 
-    ValueError or OSError where the directory can't be looked at. A folder that can't, or that goes away
-    meanwhile, is left out.
+    ValueError or OSError where the directory, or what is in it, can't be looked at.
     """
     fd = open_directory(directory, only_read=True)
     try:
         for name in sorted(filter(is_finished, folder_names(fd))):
-            with suppress(OSError):
+            with _what_is_there():
                 yield _survey_folder(fd, name, thorough)
     finally:
         os.close(fd)
+
+
+@contextmanager
+def _what_is_there() -> Iterator[None]:
+    """Passes over what is delivered and deleted just now, and what is no folder or file at all."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
+            raise
 
 
 def _survey_folder(directory: int, name: str, thorough: bool) -> Survey:
@@ -63,7 +73,7 @@ def _survey_folder(directory: int, name: str, thorough: bool) -> Survey:
         found = Survey(name, is_held(fd))
         numbers = segment_numbers(fd)
         for number in numbers:
-            with suppress(FileNotFoundError):  # all of it was delivered just now
+            with _what_is_there():
                 _survey_segment(fd, segment_name(number), found, thorough, number == numbers[-1])
         return found
     finally:

@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("demo", "doctor", "load", "run", "spool")
+COMMANDS = ("bench", "demo", "doctor", "load", "run", "spool")
 
 _EPILOG = """\
 first minute:

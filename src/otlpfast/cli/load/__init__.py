@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     _Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
 
+PROTOCOLS = ("http/protobuf", "grpc")
+
 _DESCRIPTION = """\
 Makes spans from real threads at a steady rate, sends them through a pipeline, and reports what became of
 them: sent, exported, dropped and why, CPU time a span, and how long a span took the thread that made it.
@@ -33,61 +35,6 @@ exit status: 0 if every span was delivered, 1 otherwise; 130 after Ctrl-C, which
 """
 
 
-def add_parser(subcommands: _Subcommands) -> None:
-    """Adds ``load`` to the command line."""
-    parser = subcommands.add_parser(
-        "load",
-        help="spans at a steady rate through a pipeline: account, CPU, latency",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add(
-        "--rate",
-        type=_number(float, 0, 1e7),
-        default=1000.0,
-        metavar="N",
-        help=_help("spans/s, 0: no limit", 1000),
-    )
-    add(
-        "--threads",
-        type=_number(int, 1, 256),
-        default=1,
-        metavar="N",
-        help=_help("threads that make them", 1),
-    )
-    add("--attributes", type=_number(int, 0, 1000), default=10, metavar="N", help=_help("of each span", 10))
-    add("--events", type=_number(int, 0, 1000), default=1, metavar="N", help=_help("of each span", 1))
-    add(
-        "--duration",
-        type=_number(float, 0.01, 86_400),
-        default=10.0,
-        metavar="SECONDS",
-        help=_help("how long", 10),
-    )
-    add("--endpoint", metavar="URL", help="send to this collector, not to a sink of this command")
-    add(
-        "--protocol",
-        choices=("http/protobuf", "grpc"),
-        default="http/protobuf",
-        help=_help("OTLP over", "http/protobuf"),
-    )
-    add(
-        "--pipeline",
-        choices=("otlpfast", "processor", "sdk"),
-        default="otlpfast",
-        help="otlpfast: all of it (default); processor: its processor on the SDK's provider; sdk: stock",
-    )
-    add("--svg", metavar="FILE", help="write the latencies as a chart")
-    add("--json", action="store_true", help="print the figures as JSON instead of text")
-    parser.set_defaults(run=run)
-
-
-def _help(text: str, default: object) -> str:
-    return f"{text} (default {default})"
-
-
 def _number(kind: Any, least: float, most: float) -> Any:
     def parse(text: str) -> Any:
         value = kind(text)
@@ -97,6 +44,43 @@ def _number(kind: Any, least: float, most: float) -> Any:
 
     parse.__name__ = f"number from {least:g} to {most:,g}"
     return parse
+
+
+_NUMBERS: tuple[tuple[str, Any, float, str], ...] = (
+    ("--rate", _number(float, 0, 1e7), 1000.0, "spans/s of all threads together, 0: no limit"),
+    ("--threads", _number(int, 1, 256), 1, "threads that make them"),
+    ("--attributes", _number(int, 0, 1000), 10, "attributes of each span"),
+    ("--events", _number(int, 0, 1000), 1, "events of each span"),
+    ("--burst", _number(int, 1, 10_000), 1, "spans that a thread makes in one go"),
+    ("--duration", _number(float, 0.01, 86_400), 10.0, "how long"),
+)
+
+
+def add_parser(subcommands: _Subcommands) -> None:
+    """Adds ``load`` to the command line."""
+    parser = subcommands.add_parser(
+        "load",
+        help="spans at a steady rate through a pipeline: account, CPU, latency",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for option, kind, default, what in _NUMBERS:
+        text = f"{what} (default {default:g})"
+        metavar = "SECONDS" if option == "--duration" else "N"
+        parser.add_argument(option, type=kind, default=default, metavar=metavar, help=text)
+    add = parser.add_argument
+    add("--endpoint", metavar="URL", help="send to this collector, not to a sink of this command")
+    add("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help=f"OTLP over (default {PROTOCOLS[0]})")
+    add(
+        "--pipeline",
+        choices=("otlpfast", "processor", "sdk"),
+        default="otlpfast",
+        help="otlpfast: all of it (default); processor: its processor on the SDK's provider; sdk: stock",
+    )
+    add("--svg", metavar="FILE", help="write the latencies as a chart")
+    add("--json", action="store_true", help="print the figures as JSON instead of text")
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -38,15 +38,29 @@ def operation(tracer: Tracer, attribute_count: int, event_count: int) -> Callabl
     return span
 
 
+def cost_of_pacing(rate: float, threads: int, seconds: float, burst: int = 1) -> float:
+    """CPU seconds of this process that such a load takes for each span, without the span."""
+    paced = Paced(lambda: None, rate, threads, seconds, burst)
+    before = time.process_time()
+    paced.start()
+    paced.join()
+    return (time.process_time() - before) / max(paced.count, 1)
+
+
 class Paced:
     """Calls ``work`` from so many threads, together ``rate`` times a second (0: as often as they can).
+
+    A thread makes ``burst`` calls in one go; the larger that is, the less the pacing costs.
 
     A thread that comes late catches up: the rate is kept as long as there is processor time for it.
     """
 
-    def __init__(self, work: Callable[[], None], rate: float, threads: int, seconds: float) -> None:
+    def __init__(
+        self, work: Callable[[], None], rate: float, threads: int, seconds: float, burst: int = 1
+    ) -> None:
         self._work = work
-        self._interval = threads / rate * 1e9 if rate else 0.0  # ns between two spans of a thread
+        self._interval = threads * burst / rate * 1e9 if rate else 0.0  # ns between two bursts of a thread
+        self._burst = burst
         self._seconds = seconds
         self._stopped = False
         self._histograms = [Histogram() for _ in range(threads)]
@@ -80,12 +94,17 @@ class Paced:
         """Seconds that are left."""
         return self._seconds - self.elapsed
 
+    def join(self) -> None:
+        """Waits until the threads are done."""
+        for thread in self._threads:
+            thread.join()
+
     def stop(self) -> Histogram:
         """Ends the threads; what all of them measured."""
         self._stopped = True
         together = Histogram()
-        for thread, histogram in zip(self._threads, self._histograms, strict=True):
-            thread.join()
+        self.join()
+        for histogram in self._histograms:
             together.add(histogram)
         return together
 
@@ -94,11 +113,14 @@ class Paced:
         # Threads take turns within an interval: together they are as steady as each alone.
         first = self.begun + self._interval * number / len(self._threads)
         done = 0
-        while not self._stopped and (now := clock()) < self._end:
-            due = int((now - first) / self._interval) + 1 - done if self._interval else _AT_ONCE
+        # However late it starts, the first thread makes its first burst.
+        while not self._stopped and ((now := clock()) < self._end or not (number or done)):
+            due = _AT_ONCE
+            if self._interval:
+                due = (int((now - first) / self._interval) + 1) * self._burst - done
             if due <= 0 or now < first:
-                wait = (first + done * self._interval - now) / 1e9
-                left = (self._end - now) / 1e9
+                wait = (first + done // self._burst * self._interval - now) / 1e9
+                left = max((self._end - now) / 1e9, 0.0)
                 time.sleep(min(max(wait, _SHORTEST_SLEEP), _LONGEST_SLEEP, left))
                 continue
             for _ in range(min(due, _AT_ONCE)):

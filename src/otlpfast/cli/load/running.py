@@ -16,11 +16,12 @@ from otlpfast.cli.receiver import GRPC_METHOD
 from otlpfast.export.config import mask_url
 
 from .histogram import cost_of_measuring
-from .pacing import Paced, operation
+from .pacing import Paced, cost_of_pacing, operation
 from .pipelines import GRPC, Pipeline, build
 from .report import Result
 
 _GRACE = 120.0  # seconds beyond the load for start, last exports and account
+_PACING_SECONDS = 1.0  # of the load generator alone, at most
 _SHOWN = 3  # complaints
 _HTTP_PATH = "/v1/traces"
 
@@ -91,10 +92,13 @@ def _endpoint(arguments: argparse.Namespace, sink: Child | None) -> str:
 
 
 def _measure(arguments: argparse.Namespace, pipeline: Pipeline, console: Console) -> Result:
+    console.step("measuring what the load generator itself costs")
     measuring = cost_of_measuring()
+    seconds = min(arguments.duration / 4, _PACING_SECONDS)
+    pacing = cost_of_pacing(arguments.rate, arguments.threads, seconds, arguments.burst)
     tracer = pipeline.provider.get_tracer("otlpfast.load")
     work = operation(tracer, arguments.attributes, arguments.events)
-    paced = Paced(work, arguments.rate, arguments.threads, arguments.duration)
+    paced = Paced(work, arguments.rate, arguments.threads, arguments.duration, arguments.burst)
     interrupted = False
     console.step(f"load for {arguments.duration:g} s (Ctrl-C ends it with a report)")
     cpu = time.process_time()
@@ -115,6 +119,7 @@ def _measure(arguments: argparse.Namespace, pipeline: Pipeline, console: Console
         account=pipeline.account(),
         received=None,
         cpu_seconds=time.process_time() - cpu,
+        pacing_seconds=pacing,
         measuring_seconds=measuring,
         latency=latency,
         complaints=[],
@@ -132,5 +137,5 @@ def _watch(paced: Paced, pipeline: Pipeline, console: Console) -> None:
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("rate", "threads", "attributes", "events", "duration", "protocol", "pipeline")
+    names = ("rate", "threads", "attributes", "events", "burst", "duration", "protocol", "pipeline")
     return {name: getattr(arguments, name) for name in names}
