@@ -25,21 +25,56 @@ cdef object _no_arguments = ()
 cdef PyTypeObject *_context_type = <PyTypeObject *> OTelContext
 
 
+cdef extern from *:
+    """
+    /* Whether a dict may have changed since otlpfast_look() last looked at it; for one dict. */
+    #if PY_VERSION_HEX >= 0x030C0000
+    static int otlpfast_changed = 1;
+    static int otlpfast_watched = -1;
+    static int otlpfast_note_change(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *value) {
+        otlpfast_changed = 1;
+        return 0;
+    }
+    static void otlpfast_watch(PyObject *dict) {
+        otlpfast_watched = PyDict_AddWatcher(otlpfast_note_change);
+        if (otlpfast_watched < 0 || PyDict_Watch(otlpfast_watched, dict) < 0) {
+            otlpfast_watched = -1;  /* others have taken all watchers: it is looked up each time */
+            PyErr_Clear();
+        }
+    }
+    #  define otlpfast_may_have_changed(dict) otlpfast_changed
+    #  define otlpfast_look(dict) (otlpfast_changed = otlpfast_watched < 0)
+    #else
+    static uint64_t otlpfast_version = 0;
+    #  define otlpfast_watch(dict) ((void)(dict))
+    #  define otlpfast_may_have_changed(dict) (((PyDictObject *)(dict))->ma_version_tag != otlpfast_version)
+    #  define otlpfast_look(dict) (otlpfast_version = ((PyDictObject *)(dict))->ma_version_tag)
+    #endif
+    """
+    void watch "otlpfast_watch"(object mapping)
+    bint may_have_changed "otlpfast_may_have_changed"(object mapping) noexcept
+    void look "otlpfast_look"(object mapping) noexcept
+
+watch(_context_globals)
+
+
 cdef int learn_runtime() except -1:
     # Tests and frameworks put another runtime context in place.
     global _runtime, _context_var
     cdef PyObject *runtime = PyDict_GetItemWithError(_context_globals, _runtime_name)
+    look(_context_globals)
     if runtime != <PyObject *> _runtime:
         _context_var = None
-        _runtime = <object> runtime
+        _runtime = <object> runtime if runtime != NULL else None
         if type(_runtime) is ContextVarsRuntimeContext:
             _context_var = _runtime._current_context
     return 0
 
 
-cdef object current_context():
+cdef inline object current_context():
     cdef PyObject *found = NULL
-    learn_runtime()
+    if may_have_changed(_context_globals):
+        learn_runtime()
     if _context_var is None:
         return opentelemetry.context.get_current()
     PyContextVar_Get(<PyObject *> _context_var, NULL, &found)
