@@ -70,9 +70,12 @@ cdef object _internal = SpanKind.INTERNAL
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
+    ctypedef struct PyTypeObject:
+        PyObject *(*tp_new)(PyTypeObject *cls, PyObject *args, PyObject *options) except NULL
 
 IMPLEMENTATION = "c"
 
+include "_core/idle.pxi"
 include "_core/counters.pxi"
 include "_core/pools.pxi"
 include "_core/values.pxi"

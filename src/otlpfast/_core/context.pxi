@@ -6,8 +6,6 @@ cdef extern from "Python.h":
     int PyContextVar_Get(PyObject *var, PyObject *default_value, PyObject **value) except -1
     object PyContextVar_Set(object var, object value)
     int PyContextVar_Reset(object var, object token) except -1
-    ctypedef struct PyTypeObject:
-        PyObject *(*tp_new)(PyTypeObject *cls, PyObject *args, PyObject *options) except NULL
     object PyObject_GenericGetDict(object, void *)
     int PyDict_Update(object, object) except -1
     int PyDict_SetItem(object, object, object) except -1
@@ -194,7 +192,6 @@ cdef object find_foreign(object context, Context *ids):
 
 
 @cython.final
-@cython.freelist(64)
 cdef class _NativeNonRecordingSpan:
     """A span that is not recorded: it has a context and does nothing."""
 
@@ -294,3 +291,18 @@ _traverse_non_recording = open_type(
     traverse_non_recording
 )
 _unrecorded = None
+
+cdef Idle _idle_unrecorded
+
+
+cdef void retire_unrecorded(PyObject *self) noexcept:
+    part(self)
+    close_dict(self)
+    if (<_NativeNonRecordingSpan> self).own_context is not None:
+        (<_NativeNonRecordingSpan> self).own_context = None
+    if <PyObject *> (<_NativeNonRecordingSpan> self).trace_state != _default_trace_state:
+        (<_NativeNonRecordingSpan> self).trace_state = None
+    retire(&_idle_unrecorded, self)
+
+
+recycle(&_idle_unrecorded, <PyTypeObject *> _NativeNonRecordingSpan, retire_unrecorded)

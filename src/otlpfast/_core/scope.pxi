@@ -23,7 +23,7 @@ cdef class _SpanScope:
         if self.token is not None:
             raise RuntimeError("this span is current already: call start_as_current_span() for each `with`")
         self.base = current_context()
-        if PyObject_GenericGetDict(self.tracer, NULL):  # perhaps a start_span() of somebody's own
+        if is_changed(self.tracer):  # perhaps a start_span() of somebody's own
             self.span = self.tracer.start_span(
                 self.name, self.context, self.kind, self.attributes, self.links, self.start_time,
                 self.records_exceptions, self.sets_status

@@ -26,12 +26,11 @@ _bare_statuses = {code: Status(code) for code in _status_codes}
 
 @cython.final
 @cython.no_gc_clear  # the containers that a cycle goes through can be cleared; a span is never half empty
-@cython.freelist(256)
 cdef class _NativeSpan:
     """A recorded span; ``otlpfast.Span`` is what it says it is."""
 
     cdef object __weakref__
-    cdef PyObject *own  # __dict__, made when something is put into it
+    cdef PyObject *own  # __dict__, see idle.pxi
     cdef _Origin origin
     cdef object span_name, span_kind, span_status, trace_state
     cdef object own_context, parent_context  # SpanContext, once asked for
@@ -350,10 +349,10 @@ cdef class _NativeSpan:
 
     cdef int end_as_seen(self) except -1:
         # Somebody may have put an end() of their own on this very span.
-        if self.own == NULL:
-            self.end()
-        else:
+        if is_changed(self):
             (<object> self).end()
+        else:
+            self.end()
         return 0
 
     def _readable_span(self):
@@ -373,7 +372,7 @@ cdef class _NativeSpan:
         return self.twin(attributes, events, deepcopy(self.links_now(), memo))
 
     cdef object twin(self, attributes, events, links):
-        cdef _NativeSpan twin = _NativeSpan.__new__(_NativeSpan)
+        cdef _NativeSpan twin = fresh_span()
         twin.origin, twin.span_name, twin.span_kind = self.origin, self.span_name, self.span_kind
         twin.span_status, twin.trace_state, twin.ids = self.span_status, self.trace_state, self.ids
         twin.own_context, twin.parent_context = self.own_context, self.parent_context
@@ -384,7 +383,7 @@ cdef class _NativeSpan:
         twin.has_odd_context = self.has_odd_context
         twin.records_exceptions, twin.sets_status = self.records_exceptions, self.sets_status
         twin.attributes_object, twin.events_object, twin.links_object = attributes, events, links
-        if self.own != NULL:
+        if is_changed(self):
             PyObject_GenericGetDict(twin, NULL).update(<object> self.own)
         return twin
 
@@ -748,22 +747,6 @@ cdef class _NativeSpan:
 
 # --- garbage collection
 
-ctypedef int (*visitproc)(PyObject *, void *) noexcept
-ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
-
-cdef extern from *:
-    """
-    /* Cython would make the __dict__ of each span with it; here it is made when it is used. */
-    static traverseproc otlpfast_open(PyTypeObject *type, Py_ssize_t dict_offset, traverseproc traverse) {
-        traverseproc fields = type->tp_traverse;
-        type->tp_dictoffset = dict_offset;
-        type->tp_traverse = traverse;
-        PyType_Modified(type);
-        return fields;
-    }
-    """
-    traverseproc open_type "otlpfast_open"(PyTypeObject *, Py_ssize_t, traverseproc)
-
 cdef traverseproc _traverse_fields
 
 
@@ -808,3 +791,62 @@ _traverse_fields = open_type(
     <PyTypeObject *> _NativeSpan, <char *> &_probe.own - <char *> <PyObject *> _probe, traverse_span
 )
 _probe = None
+
+
+# --- spans that wait to be used again
+
+cdef Idle _idle_spans
+
+
+cdef void retire_span(PyObject *self) noexcept:
+    # Nobody knows it any more: what dies with a field finds it nowhere.
+    part(self)
+    close_dict(self)
+    if (<_NativeSpan> self).slots.at != NULL:
+        empty_slots(&(<_NativeSpan> self).slots)
+    if (<_NativeSpan> self).events.at != NULL:
+        empty_rows(&(<_NativeSpan> self).events)
+    if (<_NativeSpan> self).links.at != NULL:
+        empty_rows(&(<_NativeSpan> self).links)
+    (<_NativeSpan> self).slots.dropped = 0
+    (<_NativeSpan> self).events.dropped = (<_NativeSpan> self).links.dropped = 0
+    (<_NativeSpan> self).origin = None
+    (<_NativeSpan> self).span_name = None
+    # The usual ones stay, for the next span has them too.
+    if (<_NativeSpan> self).span_kind is not _internal:
+        (<_NativeSpan> self).span_kind = None
+    if (<_NativeSpan> self).span_status is not _unset:
+        (<_NativeSpan> self).span_status = None
+    if <PyObject *> (<_NativeSpan> self).trace_state != _default_trace_state:
+        (<_NativeSpan> self).trace_state = None
+    if (<_NativeSpan> self).own_context is not None:
+        (<_NativeSpan> self).own_context = None
+    if (<_NativeSpan> self).parent_context is not None:
+        (<_NativeSpan> self).parent_context = None
+    if (<_NativeSpan> self).begun_object is not None:
+        (<_NativeSpan> self).begun_object = None
+    if (<_NativeSpan> self).ended_object is not None:
+        (<_NativeSpan> self).ended_object = None
+    if (<_NativeSpan> self).attributes_object is not None:
+        (<_NativeSpan> self).attributes_object = None
+    if (<_NativeSpan> self).events_object is not None:
+        (<_NativeSpan> self).events_object = None
+    if (<_NativeSpan> self).links_object is not None:
+        (<_NativeSpan> self).links_object = None
+    if (<_NativeSpan> self).end_metrics is not None:
+        (<_NativeSpan> self).end_metrics = None
+    if (<_NativeSpan> self).spare is not None:
+        (<_NativeSpan> self).spare = None
+    retire(&_idle_spans, self)
+
+
+recycle(&_idle_spans, <PyTypeObject *> _NativeSpan, retire_span)
+
+
+cdef inline _NativeSpan fresh_span():
+    # Its plain fields are the caller's to set.
+    cdef _NativeSpan span = <_NativeSpan> take(&_idle_spans)
+    open_dict(span)
+    span.active = NULL
+    span.has_begun = span.has_ended = span.has_parent = span.is_odd = span.has_odd_context = False
+    return span

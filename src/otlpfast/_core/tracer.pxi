@@ -36,6 +36,7 @@ cdef class _NativeTracer:
         self.id_generator = stock.id_generator
         self._tracer_config = stock._tracer_config
         self._tracer_metrics = stock._tracer_metrics
+        open_dict(self)
 
     @property
     def __class__(self):
@@ -122,11 +123,16 @@ cdef class _NativeTracer:
         return span
 
     cdef _NativeSpan new_span(self, Asked *asked, Context *ids, object above, Context *parent):
-        cdef _NativeSpan span = _NativeSpan.__new__(_NativeSpan)
+        cdef _NativeSpan span = fresh_span()
         span.origin = self.origin
-        span.span_name, span.span_kind, span.span_status = <object> asked.name, <object> asked.kind, _unset
+        span.span_name = <object> asked.name
+        if <PyObject *> span.span_kind != asked.kind:
+            span.span_kind = <object> asked.kind
+        if span.span_status is not _unset:
+            span.span_status = _unset
+        if <PyObject *> span.trace_state != ids.trace_state:
+            span.trace_state = <object> ids.trace_state
         span.ids = ids[0]
-        span.trace_state = <object> ids.trace_state
         if above is not None:
             span.has_parent = True
             span.parent_ids = parent[0]
@@ -375,7 +381,9 @@ cdef int give_links(_NativeSpan span, links) except -1:
 
 
 cdef _NativeNonRecordingSpan non_recording_span(Context *ids):
-    cdef _NativeNonRecordingSpan span = _NativeNonRecordingSpan.__new__(_NativeNonRecordingSpan)
+    cdef _NativeNonRecordingSpan span = <_NativeNonRecordingSpan> take(&_idle_unrecorded)
+    open_dict(span)
     span.ids = ids[0]
-    span.trace_state = <object> ids.trace_state
+    if <PyObject *> span.trace_state != ids.trace_state:
+        span.trace_state = <object> ids.trace_state
     return span
