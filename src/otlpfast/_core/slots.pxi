@@ -239,6 +239,46 @@ cdef int evict(Slots *slots, Py_ssize_t excess) except -1:
     return 0
 
 
+cdef inline uint8_t *number_at(uint8_t *p, Slot *slot) noexcept nogil:
+    # An unboxed number as an AnyValue with its length; at most 12 bytes.
+    if slot.kind == IN_INT:
+        p = two_at(p, 1 + varint_size(<uint64_t> slot.held.number), 0x18)
+        return varint_at(p, <uint64_t> slot.held.number)
+    return fixed64_at(two_at(p, 9, 0x21), double_bits(slot.held.real))
+
+
+cdef inline bint put_short_slot(Writer *w, uint8_t tag, Slot *slot) noexcept:
+    # A short key with a number, a bool or a short text: in one go, for its length is known before. False, and
+    # nothing, for any other.
+    cdef PyObject *value = slot.held.object
+    cdef Py_ssize_t key_size, size
+    cdef uint8_t *p
+    if not is_short_ascii(slot.key):
+        return False
+    key_size = text_length(slot.key)
+    if slot.kind != IN_OBJECT:
+        size = 1 + varint_size(<uint64_t> slot.held.number) if slot.kind == IN_INT else 9
+    elif type_of(value) == py_str_type and is_short_ascii(value):
+        size = 2 + text_length(value)
+    elif type_of(value) == py_bool_type:
+        size = 2
+    else:
+        return False
+    if not room(w, key_size + size + 16):
+        return False
+    p = varint_at(byte_at(w.data + w.pos, tag), key_size + size + 4)
+    p = text_at(p, 0x0A, ascii_data(slot.key), key_size)
+    p = byte_at(p, 0x12)
+    if slot.kind != IN_OBJECT:
+        p = number_at(p, slot)
+    elif size == 2 and type_of(value) == py_bool_type:
+        p = byte_at(two_at(p, 2, 0x10), value == py_true)
+    else:
+        p = text_at(byte_at(p, <uint8_t> size), 0x0A, ascii_data(value), size - 2)
+    w.pos = p - w.data
+    return True
+
+
 cdef int put_slots(Encoding *e, uint8_t tag, uint8_t dropped_tag, Slots *slots, int depth) noexcept:
     # As put_attributes().
     cdef Writer *w = e.out
@@ -251,6 +291,8 @@ cdef int put_slots(Encoding *e, uint8_t tag, uint8_t dropped_tag, Slots *slots, 
         return BAIL
     for i in range(slots.count):
         slot = &slots.at[i]
+        if put_short_slot(w, tag, slot):
+            continue
         if not room(w, 16):
             return NO_MEMORY
         put_byte(w, tag)
@@ -258,18 +300,12 @@ cdef int put_slots(Encoding *e, uint8_t tag, uint8_t dropped_tag, Slots *slots, 
         if not put_text(w, 0x0A, slot.key) or not room(w, 16):
             return NO_MEMORY
         put_byte(w, 0x12)
-        if slot.kind == IN_INT:
-            put_byte(w, 1 + varint_size(<uint64_t> slot.held.number))
-            put_byte(w, 0x18)
-            put_varint(w, <uint64_t> slot.held.number)
-        elif slot.kind == IN_FLOAT:
-            put_byte(w, 9)
-            put_byte(w, 0x21)
-            put_double(w, slot.held.real)
-        else:
+        if slot.kind == IN_OBJECT:
             outcome = put_any(e, slot.held.object, depth)
             if outcome != OK:
                 return outcome
+        else:
+            w.pos = number_at(w.data + w.pos, slot) - w.data
         if not end(w, start, 1):
             return NO_MEMORY
     return put_dropped(w, dropped_tag, slots.dropped)
