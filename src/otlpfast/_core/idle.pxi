@@ -38,6 +38,8 @@ cdef extern from *:
         return found;
     }
 
+    static void otlpfast_free(otlpfast_idle *idle, PyObject *object) { idle->free(object); }
+
     static inline void otlpfast_retire(otlpfast_idle *idle, PyObject *object) {
         if (idle->count < OTLPFAST_IDLE) idle->at[idle->count++] = object;
         else idle->free(object);
@@ -100,6 +102,7 @@ cdef extern from *:
     object take "otlpfast_take"(Idle *)
     void retire "otlpfast_retire"(Idle *, PyObject *) noexcept
     void part "otlpfast_part"(PyObject *) noexcept
+    void free_idle "otlpfast_free"(Idle *, PyObject *) noexcept
     bint is_changed "otlpfast_is_changed"(object) noexcept
     void open_dict "otlpfast_open_dict"(object) noexcept
     void close_dict "otlpfast_close_dict"(PyObject *) noexcept

@@ -2,7 +2,6 @@
 
 @cython.final
 @cython.no_gc_clear
-@cython.freelist(64)
 cdef class _SpanScope:
     """What ``start_as_current_span()`` returns: starts a span, makes it current, ends it."""
 
@@ -93,3 +92,59 @@ cdef class _SpanScope:
     def __call__(self, function):
         """Decorates a function or coroutine function: each call has a span of its own."""
         return decorated(self._recreate_cm, function)
+
+
+cdef Idle _idle_scopes
+
+
+cdef void retire_scope(PyObject *self) noexcept:
+    if (<_SpanScope> self).token is not None:
+        free_idle(&_idle_scopes, self)  # entered and forgotten
+        return
+    part(self)
+    (<_SpanScope> self).tracer = None
+    (<_SpanScope> self).name = None
+    if (<_SpanScope> self).context is not None:
+        (<_SpanScope> self).context = None
+    if (<_SpanScope> self).kind is not _internal:
+        (<_SpanScope> self).kind = None
+    if (<_SpanScope> self).attributes is not None:
+        (<_SpanScope> self).attributes = None
+    if (<_SpanScope> self).links is not _no_arguments:
+        (<_SpanScope> self).links = None
+    if (<_SpanScope> self).start_time is not None:
+        (<_SpanScope> self).start_time = None
+    # What __enter__() puts here, if it did not get to the end.
+    if (<_SpanScope> self).span is not None:
+        (<_SpanScope> self).span = None
+    if (<_SpanScope> self).base is not None:
+        (<_SpanScope> self).base = None
+    if (<_SpanScope> self).attached is not None:
+        (<_SpanScope> self).attached = None
+    if (<_SpanScope> self).above is not None:
+        (<_SpanScope> self).above = None
+    retire(&_idle_scopes, self)
+
+
+recycle(&_idle_scopes, <PyTypeObject *> _SpanScope, retire_scope)
+
+
+cdef inline _SpanScope fresh_scope(_NativeTracer tracer, PyObject **given):
+    # Of the arguments of start_as_current_span(), in their order.
+    cdef _SpanScope scope = <_SpanScope> take(&_idle_scopes)
+    scope.tracer = tracer
+    scope.name = <object> given[A_NAME]
+    if <PyObject *> scope.context != given[A_CONTEXT]:
+        scope.context = <object> given[A_CONTEXT]
+    if <PyObject *> scope.kind != given[A_KIND]:
+        scope.kind = <object> given[A_KIND]
+    if <PyObject *> scope.attributes != given[A_ATTRIBUTES]:
+        scope.attributes = <object> given[A_ATTRIBUTES]
+    if <PyObject *> scope.links != given[A_LINKS]:
+        scope.links = <object> given[A_LINKS]
+    if <PyObject *> scope.start_time != given[A_START_TIME]:
+        scope.start_time = <object> given[A_START_TIME]
+    scope.records_exceptions = given[A_RECORD] == py_true
+    scope.sets_status = given[A_STATUS] == py_true
+    scope.ends = given[A_END] == py_true
+    return scope

@@ -20,6 +20,7 @@ cdef struct Slots:
     Py_ssize_t count
     Py_ssize_t capacity
     Py_ssize_t dropped
+    uint64_t seen  # a bit for the hash of each key that is or was there
 
 
 @cython.final
@@ -75,7 +76,13 @@ cdef bint grow_slots(Slots *slots) noexcept:
     return True
 
 
-cdef inline Py_ssize_t find_slot(Slots *slots, PyObject *key) noexcept:
+cdef inline uint64_t bit_of(PyObject *key) noexcept:
+    # Of an exact str. No two keys with different bits are alike.
+    cdef Py_hash_t found = text_hash(key)
+    return <uint64_t> 1 << ((found if found != -1 else PyObject_Hash(key)) & 63)
+
+
+cdef Py_ssize_t find_slot(Slots *slots, PyObject *key) noexcept:
     cdef Py_ssize_t i
     for i in range(slots.count):
         if slots.at[i].key == key or otlpfast_same_text(slots.at[i].key, key):
@@ -101,7 +108,8 @@ cdef int set_slot(Slots *slots, PyObject *key, PyObject *value, Py_ssize_t most)
 cdef int place_slot(Slots *slots, Slot fresh, Py_ssize_t most) noexcept:
     # Takes over what `fresh` holds. A key that is there moves to the end, as in the SDK. Negative: no limit.
     cdef Slot old
-    cdef Py_ssize_t i = find_slot(slots, fresh.key)
+    cdef uint64_t bit = bit_of(fresh.key)
+    cdef Py_ssize_t i = find_slot(slots, fresh.key) if slots.seen & bit else -1
     cdef bint evicts = i < 0 and most >= 0 and slots.count >= most
     if evicts:
         i = 0
@@ -117,9 +125,27 @@ cdef int place_slot(Slots *slots, Slot fresh, Py_ssize_t most) noexcept:
             memmove(&slots.at[i], &slots.at[i + 1], (slots.count - i) * sizeof(Slot))
     slots.at[slots.count] = fresh
     slots.count += 1
+    slots.seen |= bit
     slots.dropped += evicts
     let_go(old)
     return EVICTED if evicts else SET
+
+
+cdef inline bint add_slot(Slots *slots, PyObject *key, PyObject *value, Py_ssize_t most) noexcept:
+    # As set_slot() for a key that is not there, where there is room for it; False, and nothing, otherwise.
+    cdef Slot *fresh
+    cdef uint64_t bit = bit_of(key)
+    if slots.seen & bit or most >= 0 and slots.count >= most or (
+        slots.count == slots.capacity and not grow_slots(slots)
+    ):
+        return False
+    fresh = &slots.at[slots.count]
+    keep(key)
+    fresh.key = key
+    hold(fresh, value)
+    slots.seen |= bit
+    slots.count += 1
+    return True
 
 
 cdef void empty_slots(Slots *slots) noexcept:
@@ -127,6 +153,7 @@ cdef void empty_slots(Slots *slots) noexcept:
     cdef Py_ssize_t i
     slots.at = NULL
     slots.count = slots.capacity = 0
+    slots.seen = 0
     for i in range(old.count):
         let_go(old.at[i])
     _slot_pool.give(old.at, old.capacity)
@@ -189,6 +216,7 @@ cdef bint collect(Slots *fresh, object attributes, Py_ssize_t longest) except -1
         if fresh.count == fresh.capacity and not grow_slots(fresh):
             raise MemoryError
         keep(key)
+        fresh.seen |= bit_of(key)
         fresh.at[fresh.count].key = key
         hold(&fresh.at[fresh.count], value)
         fresh.count += 1

@@ -101,6 +101,15 @@ cdef class _NativeSpan:
         self.attributes_now()
         self.set_in_object(key, value)
 
+    cdef inline bint add_attribute(self, PyObject *key, PyObject *value) noexcept:
+        # The usual case of set_attribute(). False, and nothing, in any other.
+        return (
+            type_of(key) == py_str_type and text_length(key) != 0 and not self.has_ended
+            and self.attributes_object is None and self.slots.count < MANY
+            and is_simple(value, self.origin.max_span_length)
+            and add_slot(&self.slots, key, value, self.origin.max_attributes)
+        )
+
     cdef object set_in_object(self, key, value):
         try:
             try:

@@ -75,18 +75,21 @@ cdef class _NativeTracer:
 
     def start_as_current_span(
         self, name, context=None, kind=_internal, attributes=None, links=(), start_time=None,
-        bint record_exception=True, bint set_status_on_exception=True, bint end_on_exit=True,
+        record_exception=True, set_status_on_exception=True, end_on_exit=True,
     ):
         """For a ``with``, or to decorate a function or coroutine function: a span that is current in it.
 
         See ``opentelemetry.trace.Tracer.start_as_current_span()``.
         """
-        cdef _SpanScope scope = _SpanScope.__new__(_SpanScope)
-        scope.tracer, scope.name, scope.context, scope.kind = self, name, context, kind
-        scope.attributes, scope.links, scope.start_time = attributes, links, start_time
-        scope.records_exceptions, scope.sets_status = record_exception, set_status_on_exception
-        scope.ends = end_on_exit
-        return scope
+        cdef PyObject *given[CURRENT_ARGUMENTS]
+        record_exception, set_status_on_exception = bool(record_exception), bool(set_status_on_exception)
+        end_on_exit = bool(end_on_exit)
+        given[A_NAME], given[A_CONTEXT], given[A_KIND] = <PyObject *> name, <PyObject *> context, <PyObject *> kind
+        given[A_ATTRIBUTES], given[A_LINKS] = <PyObject *> attributes, <PyObject *> links
+        given[A_START_TIME] = <PyObject *> start_time
+        given[A_RECORD], given[A_STATUS] = <PyObject *> record_exception, <PyObject *> set_status_on_exception
+        given[A_END] = <PyObject *> end_on_exit
+        return fresh_scope(self, given)
 
     cdef object begin(self, Asked *asked):
         # Nothing here raises but for lack of memory: what is not built in is asked elsewhere.
