@@ -6,6 +6,8 @@ cdef extern from "Python.h":
     int PyContextVar_Get(PyObject *var, PyObject *default_value, PyObject **value) except -1
     object PyContextVar_Set(object var, object value)
     int PyContextVar_Reset(object var, object token) except -1
+    int try_reset "PyContextVar_Reset"(object var, object token) noexcept
+    void PyErr_Clear()
     object PyObject_GenericGetDict(object, void *)
     int PyDict_Update(object, object) except -1
     int PyDict_SetItem(object, object, object) except -1
@@ -99,37 +101,53 @@ cdef object with_span(object base, object span):
 # context: by the parent's next child, or the next root. It is valid while that context lives, which is as
 # long as the parent's own `with`.
 
-cdef object _root_spare = None
+cdef PyObject *_root_spare = NULL
 
 
-cdef object spare_context(object base, object span, PyObject *above):
-    global _root_spare
-    cdef object context = None
-    if above != NULL and type_of(above) == _own_span and (<_NativeSpan> above).active == <PyObject *> base:
-        context, (<_NativeSpan> above).spare = (<_NativeSpan> above).spare, None
-    elif _root_spare is not None and type(base) is OTelContext and not dict_length(<PyObject *> base):
-        context, _root_spare = _root_spare, None
-    if context is None:
-        return with_span(base, span)
+cdef inline bint is_plain_context(PyObject *context) noexcept:
+    return type_of(context) == <PyObject *> _context_type
+
+
+cdef inline PyObject **place_of_spare(PyObject *base, PyObject *above) noexcept:
+    # Where there is one for this context, NULL where none is kept.
+    if above != NULL:
+        return &(<_NativeSpan> above).spare if (<_NativeSpan> above).active == base else NULL
+    return &_root_spare if is_plain_context(base) and not dict_length(base) else NULL
+
+
+cdef inline object spare_context(PyObject *base, object span, PyObject *above):
+    cdef PyObject **place = place_of_spare(base, above)
+    if place == NULL or place[0] == NULL:
+        return with_span(<object> base, span)
+    context = moved(place)
     PyDict_SetItem(context, _span_key, span)
     return context
 
 
-cdef int give_back_context(object base, object context, PyObject *above) except -1:
-    global _root_spare
-    if type(context) is not OTelContext or type(base) is not OTelContext:
+cdef inline int give_back_context(PyObject *base, object context, PyObject *above) except -1:
+    cdef PyObject **place = place_of_spare(base, above)
+    cdef PyObject *old
+    if place == NULL or not is_plain_context(<PyObject *> context) or not is_plain_context(base) or (
+        above == NULL and dict_length(<PyObject *> context) != 1
+    ):
         return 0
-    if above != NULL and type_of(above) == _own_span:
-        if (<_NativeSpan> above).active == <PyObject *> base:
-            PyDict_SetItem(context, _span_key, None)
-            (<_NativeSpan> above).spare = context
-    elif not dict_length(<PyObject *> base) and dict_length(<PyObject *> context) == 1:
-        PyDict_SetItem(context, _span_key, None)
-        _root_spare = context
+    PyDict_SetItem(context, _span_key, None)
+    # The span that it held may have died, and with it anything; the place is still there.
+    old = place[0]
+    keep(<PyObject *> context)
+    place[0] = <PyObject *> context
+    drop(old)
     return 0
 
 
-cdef int detach(object token) except -1:
+cdef inline int detach(object token) except -1:
+    if _context_var is not None and try_reset(_context_var, token) == 0:
+        return 0
+    return detach_otherwise(token)
+
+
+cdef int detach_otherwise(object token) except -1:
+    PyErr_Clear()
     if _context_var is not None:
         try:
             PyContextVar_Reset(_context_var, token)
@@ -148,7 +166,7 @@ cdef object find_parent(object context, Context *ids):
     cdef PyObject *span_context = NULL
     if context is None:
         context = current_context()
-    if type(context) is not OTelContext:
+    if not is_plain_context(<PyObject *> context):
         return find_foreign(context, ids)
     if not dict_length(<PyObject *> context):
         return None

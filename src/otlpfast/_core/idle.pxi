@@ -52,6 +52,14 @@ cdef extern from *:
         if (*weak != NULL) PyObject_ClearWeakRefs(object);
     }
 
+    /* What a field holds, which is then empty. */
+    static inline PyObject *otlpfast_move(PyObject **field) {
+        PyObject *found = *field;
+        if (found == NULL) return Py_NewRef(Py_None);
+        *field = NULL;
+        return found;
+    }
+
     static inline PyObject **otlpfast_dict(PyObject *object) {
         return (PyObject **)((char *)object + Py_TYPE(object)->tp_dictoffset);
     }
@@ -87,13 +95,18 @@ cdef extern from *:
     }
     #endif
 
+    /* From here on the garbage collector asks `traverse`, which also asks what is returned: Cython's. */
+    static traverseproc otlpfast_traverse(PyTypeObject *type, traverseproc traverse) {
+        traverseproc fields = type->tp_traverse;
+        type->tp_traverse = traverse;
+        return fields;
+    }
+
     /* Cython would make the __dict__ of each span with it. */
     static traverseproc otlpfast_open(PyTypeObject *type, Py_ssize_t dict_offset, traverseproc traverse) {
-        traverseproc fields = type->tp_traverse;
         type->tp_dictoffset = dict_offset;
-        type->tp_traverse = traverse;
         PyType_Modified(type);
-        return fields;
+        return otlpfast_traverse(type, traverse);
     }
     """
     ctypedef struct Idle "otlpfast_idle":
@@ -103,7 +116,9 @@ cdef extern from *:
     void retire "otlpfast_retire"(Idle *, PyObject *) noexcept
     void part "otlpfast_part"(PyObject *) noexcept
     void free_idle "otlpfast_free"(Idle *, PyObject *) noexcept
+    object moved "otlpfast_move"(PyObject **)
     bint is_changed "otlpfast_is_changed"(object) noexcept
     void open_dict "otlpfast_open_dict"(object) noexcept
     void close_dict "otlpfast_close_dict"(PyObject *) noexcept
+    traverseproc traverse_by "otlpfast_traverse"(PyTypeObject *, traverseproc)
     traverseproc open_type "otlpfast_open"(PyTypeObject *, Py_ssize_t, traverseproc)

@@ -36,7 +36,7 @@ cdef class _NativeSpan:
     cdef object own_context, parent_context  # SpanContext, once asked for
     cdef object begun_object, ended_object  # times that are no plain nanoseconds
     cdef object attributes_object, events_object, links_object, end_metrics
-    cdef object spare  # a Context to use again for the next child
+    cdef PyObject *spare  # a Context to use again for the next child, or NULL
     cdef PyObject *active  # the Context in which it is current, borrowed from the scope that made it so
     cdef Context ids, parent_ids
     cdef Slots slots
@@ -50,8 +50,10 @@ cdef class _NativeSpan:
 
     def __dealloc__(self):
         cdef PyObject *own = self.own
-        self.own = NULL
+        cdef PyObject *spare = self.spare
+        self.own = self.spare = NULL
         drop(own)
+        drop(spare)
         empty_slots(&self.slots)
         empty_rows(&self.events)
         empty_rows(&self.links)
@@ -788,6 +790,8 @@ cdef int traverse_span(PyObject *self, visitproc visit, void *arg) noexcept:
     cdef int outcome = _traverse_fields(self, visit, arg)
     if outcome == 0 and span.own != NULL:
         outcome = visit(span.own, arg)
+    if outcome == 0 and span.spare != NULL:
+        outcome = visit(span.spare, arg)
     if outcome == 0:
         outcome = traverse_slots(&span.slots, visit, arg)
     if outcome == 0:
@@ -844,12 +848,18 @@ cdef void retire_span(PyObject *self) noexcept:
         (<_NativeSpan> self).links_object = None
     if (<_NativeSpan> self).end_metrics is not None:
         (<_NativeSpan> self).end_metrics = None
-    if (<_NativeSpan> self).spare is not None:
-        (<_NativeSpan> self).spare = None
+    if (<_NativeSpan> self).spare != NULL:
+        drop_spare(<_NativeSpan> self)
     retire(&_idle_spans, self)
 
 
 recycle(&_idle_spans, <PyTypeObject *> _NativeSpan, retire_span)
+
+
+cdef void drop_spare(_NativeSpan span) noexcept:
+    cdef PyObject *spare = span.spare
+    span.spare = NULL
+    drop(spare)
 
 
 cdef inline _NativeSpan fresh_span():
