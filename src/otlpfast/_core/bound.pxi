@@ -1,14 +1,13 @@
-# What a `with` asks a scope for: __enter__ and __exit__, bound to it. Before 3.14 the interpreter binds them
-# anew each time; these two are recycled, which the built-in method objects that would serve are not.
-
-ctypedef object (*vectorcall)(PyObject *, PyObject **, size_t, PyObject *)
+# What a `with` asks a scope for: __enter__ and __exit__, bound to it. Before 3.14 the interpreter has them bound
+# for each `with`, which makes two built-in method objects: 900 instructions. Here it gets the scope itself in
+# their place, and what it calls that for is told by which of the two it has asked for.
 
 cdef extern from *:
     """
-    static void otlpfast_call_by(PyTypeObject *type, Py_ssize_t offset) {
+    static ternaryfunc otlpfast_call_by(PyTypeObject *type, Py_ssize_t offset) {
         type->tp_vectorcall_offset = offset;
         type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
-        PyType_Modified(type);
+        return type->tp_call;
     }
 
     static int otlpfast_replace(PyTypeObject *type, const char *name, PyObject *member) {
@@ -17,99 +16,60 @@ cdef extern from *:
         return outcome;
     }
     """
-    void call_by "otlpfast_call_by"(PyTypeObject *, Py_ssize_t offset)
+    ctypedef object (*ternaryfunc)(object, object, PyObject *)
+    ternaryfunc call_by "otlpfast_call_by"(PyTypeObject *, Py_ssize_t offset)
     int replace "otlpfast_replace"(PyTypeObject *, const char *name, object member) except -1
 
 cdef extern from "Python.h":
     Py_ssize_t PyVectorcall_NARGS(size_t) noexcept
-    object PyObject_Vectorcall(object, PyObject **, size_t, PyObject *)
-
-
-@cython.final
-@cython.no_gc_clear
-cdef class _Bound:
-    # A method of a scope.
-    cdef object __weakref__
-    cdef vectorcall call
-    cdef _SpanScope scope
-
-    cdef object method(self):
-        return _methods[self.call == exit_scope].__get__(self.scope)
-
-    def __call__(self, *arguments, **options):
-        return self.method()(*arguments, **options)
-
-    def __getattr__(self, name):
-        return getattr(self.method(), name)
-
-    def __repr__(self):
-        return repr(self.method())
-
-    def __hash__(self):
-        return hash(self.method())
-
-    def __eq__(self, other):
-        return self.method() == ((<_Bound> other).method() if type(other) is _Bound else other)
-
-
-cdef Idle _idle_bound
-
-
-cdef void retire_bound(PyObject *self) noexcept:
-    part(self)
-    (<_Bound> self).scope = None
-    retire(&_idle_bound, self)
-
-
-recycle(&_idle_bound, <PyTypeObject *> _Bound, retire_bound)
-
-
-cdef object enter_scope(PyObject *self, PyObject **args, size_t nargsf, PyObject *names):
-    cdef _SpanScope scope = (<_Bound> self).scope
-    if PyVectorcall_NARGS(nargsf) or names != NULL:
-        return PyObject_Vectorcall((<_Bound> self).method(), args, nargsf, names)
-    return scope.enter()
-
-
-cdef object exit_scope(PyObject *self, PyObject **args, size_t nargsf, PyObject *names):
-    cdef _SpanScope scope = (<_Bound> self).scope
-    if PyVectorcall_NARGS(nargsf) != 3 or names != NULL or (
-        args[0] != py_none or args[1] != py_none
-    ):
-        return PyObject_Vectorcall((<_Bound> self).method(), args, nargsf, names)
-    if scope.token != NULL:
-        scope.leave(None)
-    return False
 
 
 @cython.final
 cdef class _Binder:
-    # Stands in the scope's class for a method, and binds it.
+    # Stands in the scope's class for a method that a `with` looks up.
     cdef object method
-    cdef vectorcall call
+    cdef bint enters
 
     def __get__(self, scope, owner):
-        cdef _Bound bound
         if type(scope) is not _SpanScope:
             return self.method
-        bound = <_Bound> take(&_idle_bound)
-        bound.scope = <_SpanScope> scope
-        bound.call = self.call
-        return bound
+        if self.enters:
+            (<_SpanScope> scope).asked_to_enter = True
+        else:
+            (<_SpanScope> scope).asked_to_leave = True
+        return scope
 
 
-cdef tuple _methods = (_SpanScope.__enter__, _SpanScope.__exit__)
+cdef object call_scope(PyObject *self, PyObject **args, size_t nargsf, PyObject *names):
+    cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
+    if names == NULL and count == 3 and (<_SpanScope> self).asked_to_leave:
+        return (<_SpanScope> self).exit(<object> args[0], <object> args[1])
+    if names == NULL and count == 0 and (<_SpanScope> self).asked_to_enter:
+        return (<_SpanScope> self).enter()
+    return call_otherwise(<object> self, args, count, names)
 
 
-cdef int bind(const char *name, object method, vectorcall call) except -1:
+cdef object call_otherwise(object scope, PyObject **args, Py_ssize_t count, PyObject *names):
+    # To decorate a function.
+    cdef Py_ssize_t i
+    cdef dict options = {}
+    given = tuple([<object> args[i] for i in range(count)])
+    for i in range(tuple_length(names) if names != NULL else 0):
+        options[<object> tuple_item(names, i)] = <object> args[count + i]
+    return _call_scope(scope, given, <PyObject *> options)
+
+
+cdef int bind(const char *name, object method, bint enters) except -1:
     cdef _Binder binder = _Binder.__new__(_Binder)
-    binder.method, binder.call = method, call
+    binder.method, binder.enters = method, enters
     return replace(<PyTypeObject *> _SpanScope, name, binder)
 
 
-cdef _Bound _some_bound = _Bound.__new__(_Bound)
-call_by(<PyTypeObject *> _Bound, <char *> &_some_bound.call - <char *> <PyObject *> _some_bound)
-_some_bound = None
+cdef _SpanScope _some_scope = _SpanScope.__new__(_SpanScope)
+cdef ternaryfunc _call_scope = call_by(
+    <PyTypeObject *> _SpanScope, <char *> &_some_scope.call - <char *> <PyObject *> _some_scope
+)
+_some_scope = None
 if sys.version_info < (3, 14):
-    bind("__enter__", _methods[0], enter_scope)
-    bind("__exit__", _methods[1], exit_scope)
+    bind("__enter__", _SpanScope.__enter__, True)
+    bind("__exit__", _SpanScope.__exit__, False)

@@ -70,6 +70,12 @@ cdef inline bint start_arguments(
 cdef object enter_start_span(PyObject *self, PyObject **args, Py_ssize_t nargs, PyObject *names):
     cdef PyObject *values[CURRENT_ARGUMENTS]
     cdef Asked asked
+    if nargs == 1 and names == NULL:
+        asked = Asked(
+            args[0], py_none, <PyObject *> _internal, py_none, <PyObject *> _no_arguments, py_none, True, True,
+            NULL, NULL,
+        )
+        return (<_NativeTracer> self).begin(&asked)
     if not start_arguments(values, START_ARGUMENTS, args, nargs, names):
         return _start_span(self, args, nargs, names)
     asked = Asked(
@@ -83,9 +89,11 @@ cdef object enter_start_as_current_span(
     PyObject *self, PyObject **args, Py_ssize_t nargs, PyObject *names
 ):
     cdef PyObject *values[CURRENT_ARGUMENTS]
+    if nargs == 1 and names == NULL:
+        return fresh_scope(<_NativeTracer> self, args[0])
     if not start_arguments(values, CURRENT_ARGUMENTS, args, nargs, names):
         return _start_as_current_span(self, args, nargs, names)
-    return fresh_scope(<_NativeTracer> self, values)
+    return given_scope(<_NativeTracer> self, values)
 
 
 cdef object enter_end(PyObject *self, PyObject **args, Py_ssize_t nargs, PyObject *names):

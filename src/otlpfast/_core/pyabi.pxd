@@ -194,7 +194,7 @@ cdef extern from "Python.h":
     PyObject *tuple_item "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t) noexcept nogil
     Py_ssize_t list_length "PyList_GET_SIZE"(PyObject *) noexcept nogil
     PyObject *list_item "PyList_GET_ITEM"(PyObject *, Py_ssize_t) noexcept nogil
-    Py_ssize_t dict_length "PyDict_Size"(PyObject *) noexcept
+    Py_ssize_t dict_length "PyDict_GET_SIZE"(PyObject *) noexcept
     bint dict_next "PyDict_Next"(PyObject *, Py_ssize_t *, PyObject **, PyObject **) noexcept
     Py_buffer *memoryview_buffer "PyMemoryView_GET_BUFFER"(PyObject *) noexcept nogil
     Py_ssize_t sequence_length "PySequence_Size"(PyObject *) noexcept

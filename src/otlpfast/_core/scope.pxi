@@ -1,5 +1,8 @@
 # A span that is current for the length of a `with`.
 
+ctypedef object (*vectorcall)(PyObject *, PyObject **, size_t, PyObject *)
+
+
 @cython.final
 @cython.no_gc_clear
 cdef class _SpanScope:
@@ -16,6 +19,11 @@ cdef class _SpanScope:
     cdef PyObject *attached
     cdef PyObject *above
     cdef bint records_exceptions, sets_status, ends
+    cdef vectorcall call  # see bound.pxi
+    cdef bint asked_to_enter, asked_to_leave
+
+    def __cinit__(self):
+        self.call = call_scope
 
     def __dealloc__(self):
         # Entered and forgotten: what a generator in its place would do when it dies.
@@ -69,6 +77,9 @@ cdef class _SpanScope:
         return span
 
     def __exit__(self, kind, error, trace):
+        return self.exit(kind, error)
+
+    cdef inline object exit(self, object kind, object error):
         if kind is not None and error is None:
             error = kind()
         if self.token != NULL:
@@ -162,27 +173,32 @@ cdef void retire_scope(PyObject *self) noexcept:
         (<_SpanScope> self).links = None
     if (<_SpanScope> self).start_time is not None:
         (<_SpanScope> self).start_time = None
+    (<_SpanScope> self).asked_to_enter = (<_SpanScope> self).asked_to_leave = False
     retire(&_idle_scopes, self)
 
 
 recycle(&_idle_scopes, <PyTypeObject *> _SpanScope, retire_scope)
 
 
-cdef inline _SpanScope fresh_scope(_NativeTracer tracer, PyObject **given):
-    # Of the arguments of start_as_current_span(), in their order.
+cdef inline _SpanScope fresh_scope(_NativeTracer tracer, PyObject *name):
+    # As of start_as_current_span() with nothing but a name.
     cdef _SpanScope scope = <_SpanScope> take(&_idle_scopes)
     scope.tracer = tracer
-    scope.name = <object> given[A_NAME]
-    if <PyObject *> scope.context != given[A_CONTEXT]:
-        scope.context = <object> given[A_CONTEXT]
-    if <PyObject *> scope.kind != given[A_KIND]:
-        scope.kind = <object> given[A_KIND]
-    if <PyObject *> scope.attributes != given[A_ATTRIBUTES]:
-        scope.attributes = <object> given[A_ATTRIBUTES]
-    if <PyObject *> scope.links != given[A_LINKS]:
-        scope.links = <object> given[A_LINKS]
-    if <PyObject *> scope.start_time != given[A_START_TIME]:
-        scope.start_time = <object> given[A_START_TIME]
+    scope.name = <object> name
+    if scope.kind is not _internal:
+        scope.kind = _internal
+    if scope.links is not _no_arguments:
+        scope.links = _no_arguments
+    scope.records_exceptions = scope.sets_status = scope.ends = True
+    return scope
+
+
+cdef object given_scope(_NativeTracer tracer, PyObject **given):
+    # Of the arguments of start_as_current_span(), in their order.
+    cdef _SpanScope scope = fresh_scope(tracer, given[A_NAME])
+    scope.context, scope.kind = <object> given[A_CONTEXT], <object> given[A_KIND]
+    scope.attributes, scope.links = <object> given[A_ATTRIBUTES], <object> given[A_LINKS]
+    scope.start_time = <object> given[A_START_TIME]
     scope.records_exceptions = given[A_RECORD] == py_true
     scope.sets_status = given[A_STATUS] == py_true
     scope.ends = given[A_END] == py_true

@@ -318,7 +318,7 @@ cdef class _NativeSpan:
         self.begin(start_time)
         announce(self, parent_context)
 
-    cdef int begin(self, start_time) except -1:
+    cdef inline int begin(self, start_time) except -1:
         self.has_begun = True
         if start_time is None:
             self.begun_at = now_ns()
@@ -358,7 +358,7 @@ cdef class _NativeSpan:
             note_error(self, error, self.records_exceptions, self.sets_status, True)
         self.end_as_seen()
 
-    cdef int end_as_seen(self) except -1:
+    cdef inline int end_as_seen(self) except -1:
         # Somebody may have put an end() of their own on this very span.
         if is_changed(self):
             (<object> self).end()

@@ -89,7 +89,7 @@ cdef class _NativeTracer:
         given[A_START_TIME] = <PyObject *> start_time
         given[A_RECORD], given[A_STATUS] = <PyObject *> record_exception, <PyObject *> set_status_on_exception
         given[A_END] = <PyObject *> end_on_exit
-        return fresh_scope(self, given)
+        return given_scope(self, given)
 
     cdef object begin(self, Asked *asked):
         # Nothing here raises but for lack of memory: what is not built in is asked elsewhere.
@@ -119,13 +119,13 @@ cdef class _NativeTracer:
             return non_recording_span(&ids)
         return self.recorded_span(asked, &ids, above, &parent)
 
-    cdef _NativeSpan recorded_span(self, Asked *asked, Context *ids, object above, Context *parent):
+    cdef inline _NativeSpan recorded_span(self, Asked *asked, Context *ids, object above, Context *parent):
         cdef _NativeSpan span = self.new_span(asked, ids, above, parent)
         span.begin(<object> asked.start_time)
         announce(span, <object> asked.context)
         return span
 
-    cdef _NativeSpan new_span(self, Asked *asked, Context *ids, object above, Context *parent):
+    cdef inline _NativeSpan new_span(self, Asked *asked, Context *ids, object above, Context *parent):
         cdef _NativeSpan span = fresh_span()
         span.origin = self.origin
         span.span_name = <object> asked.name
