@@ -99,16 +99,16 @@ cdef object with_span(object base, object span):
 
 # The copy of a context that a `with` made and nobody else kept is used again by the next one in the same
 # context: by the parent's next child, or the next root. It is valid while that context lives, which is as
-# long as the parent's own `with`.
+# long as the parent's own `with`. Where nobody kept the span either, it stays in there, retired.
 
-cdef PyObject *_root_spare = NULL
+cdef Spare _root_spare
 
 
 cdef inline bint is_plain_context(PyObject *context) noexcept:
     return type_of(context) == <PyObject *> _context_type
 
 
-cdef inline PyObject **place_of_spare(PyObject *base, PyObject *above) noexcept:
+cdef inline Spare *place_of_spare(PyObject *base, PyObject *above) noexcept:
     # Where there is one for this context, NULL where none is kept.
     if above != NULL:
         return &(<_NativeSpan> above).spare if (<_NativeSpan> above).active == base else NULL
@@ -116,26 +116,42 @@ cdef inline PyObject **place_of_spare(PyObject *base, PyObject *above) noexcept:
 
 
 cdef inline object spare_context(PyObject *base, object span, PyObject *above):
-    cdef PyObject **place = place_of_spare(base, above)
-    if place == NULL or place[0] == NULL:
+    cdef Spare *place = place_of_spare(base, above)
+    if place == NULL or place.context == NULL:
         return with_span(<object> base, span)
-    context = moved(place)
+    context = moved(&place.context)
     PyDict_SetItem(context, _span_key, span)
     return context
 
 
-cdef inline int give_back_context(PyObject *base, object context, PyObject *above) except -1:
-    cdef PyObject **place = place_of_spare(base, above)
+cdef inline bint is_spare(PyObject *base, PyObject *context, PyObject *above) noexcept:
+    # Whether it can serve the next `with`.
+    return reference_count(context) == 1 and is_plain_context(context) and is_plain_context(base) and (
+        above != NULL or dict_length(context) == 1
+    ) and place_of_spare(base, above) != NULL
+
+
+cdef inline int give_back_context(PyObject *base, object context, object span, PyObject *above) except -1:
+    # What dies with the span can run anything, and find neither; the place is looked for after that.
+    cdef Spare *place
     cdef PyObject *old
-    if place == NULL or not is_plain_context(<PyObject *> context) or not is_plain_context(base) or (
-        above == NULL and dict_length(<PyObject *> context) != 1
-    ):
+    cdef PyObject *retired = NULL
+    if not is_spare(base, <PyObject *> context, above):
         return 0
-    PyDict_SetItem(context, _span_key, None)
-    # The span that it held may have died, and with it anything; the place is still there.
-    old = place[0]
+    if type(span) is _NativeSpan and not has_weak_references(<PyObject *> span) and (
+        reference_count(<PyObject *> span) == 2  # the context's and the caller's
+    ):
+        retired = <PyObject *> span
+        PyObject_GC_UnTrack(retired)
+        reset_span(retired)
+    else:
+        PyDict_SetItem(context, _span_key, None)
+    place = place_of_spare(base, above)
+    if place == NULL:
+        return 0
+    old = place.context
     keep(<PyObject *> context)
-    place[0] = <PyObject *> context
+    place.context, place.span = <PyObject *> context, retired
     drop(old)
     return 0
 

@@ -73,14 +73,14 @@ cdef object enter_start_span(PyObject *self, PyObject **args, Py_ssize_t nargs, 
     if nargs == 1 and names == NULL:
         asked = Asked(
             args[0], py_none, <PyObject *> _internal, py_none, <PyObject *> _no_arguments, py_none, True, True,
-            NULL, NULL,
+            NULL, NULL, NULL,
         )
         return (<_NativeTracer> self).begin(&asked)
     if not start_arguments(values, START_ARGUMENTS, args, nargs, names):
         return _start_span(self, args, nargs, names)
     asked = Asked(
         values[A_NAME], values[A_CONTEXT], values[A_KIND], values[A_ATTRIBUTES], values[A_LINKS],
-        values[A_START_TIME], values[A_RECORD] == py_true, values[A_STATUS] == py_true, NULL, NULL,
+        values[A_START_TIME], values[A_RECORD] == py_true, values[A_STATUS] == py_true, NULL, NULL, NULL,
     )
     return (<_NativeTracer> self).begin(&asked)
 

@@ -45,11 +45,14 @@ cdef extern from *:
         else idle->free(object);
     }
 
+    static inline int otlpfast_has_weak(PyObject *object) {
+        return *(PyObject **)((char *)object + Py_TYPE(object)->tp_weaklistoffset) != NULL;
+    }
+
     /* The first step of retiring: from here on neither the garbage collector nor a weak reference finds it. */
     static inline void otlpfast_part(PyObject *object) {
-        PyObject **weak = (PyObject **)((char *)object + Py_TYPE(object)->tp_weaklistoffset);
         PyObject_GC_UnTrack(object);
-        if (*weak != NULL) PyObject_ClearWeakRefs(object);
+        if (otlpfast_has_weak(object)) PyObject_ClearWeakRefs(object);
     }
 
     /* What a field holds, which is then empty. */
@@ -112,8 +115,11 @@ cdef extern from *:
     ctypedef struct Idle "otlpfast_idle":
         pass
     void recycle "otlpfast_recycle"(Idle *, PyTypeObject *, destructor retire)
+    void PyObject_GC_Track(PyObject *) noexcept
     object take "otlpfast_take"(Idle *)
     void retire "otlpfast_retire"(Idle *, PyObject *) noexcept
+    void PyObject_GC_UnTrack(PyObject *) noexcept
+    bint has_weak_references "otlpfast_has_weak"(PyObject *) noexcept
     void part "otlpfast_part"(PyObject *) noexcept
     void free_idle "otlpfast_free"(Idle *, PyObject *) noexcept
     object moved "otlpfast_move"(PyObject **)

@@ -36,6 +36,8 @@ cdef class _SpanScope:
 
     cdef object enter(self):
         cdef Asked asked
+        cdef object attached = None
+        cdef PyObject *spare = NULL
         if self.token != NULL:
             raise RuntimeError("this span is current already: call start_as_current_span() for each `with`")
         base = current_context()
@@ -44,24 +46,32 @@ cdef class _SpanScope:
                 self.name, self.context, self.kind, self.attributes, self.links, self.start_time,
                 self.records_exceptions, self.sets_status
             )
-            return self.attach(current_context(), span, NULL)
+            return self.attach(current_context(), span, None, NULL)
         asked = Asked(
             <PyObject *> self.name, <PyObject *> self.context, <PyObject *> self.kind,
             <PyObject *> self.attributes, <PyObject *> self.links, <PyObject *> self.start_time,
-            self.records_exceptions, self.sets_status, <PyObject *> base, NULL,
+            self.records_exceptions, self.sets_status, <PyObject *> base, NULL, NULL,
         )
-        span = self.tracer.begin(&asked)
         if self.tracer.calls_others():
+            span = self.tracer.begin(&asked)
             base = current_context()  # who was called may have attached one
-        return self.attach(base, span, NULL if self.context is not None else asked.above)
+        else:
+            asked.spare = &spare if self.context is None else NULL
+            try:
+                span = self.tracer.begin(&asked)
+            finally:
+                attached = moved(&spare)
+        return self.attach(base, span, attached, NULL if self.context is not None else asked.above)
 
-    cdef inline object attach(self, object base, object span, PyObject *above):
-        cdef object attached, token
+    cdef inline object attach(self, object base, object span, object attached, PyObject *above):
+        # With the Context that the span is in, if it is in one.
+        cdef object token
         self.forget()  # the last `with` of this one may have ended badly
         if above != NULL:
             keep(above)
             self.above = above
-        attached = spare_context(<PyObject *> base, span, above)
+        if attached is None:
+            attached = spare_context(<PyObject *> base, span, above)
         if _context_var is not None:
             token = PyContextVar_Set(_context_var, attached)
         else:
@@ -97,10 +107,8 @@ cdef class _SpanScope:
         token = None
         if type(span) is _NativeSpan:
             (<_NativeSpan> span).active = NULL
-            if (<_NativeSpan> span).spare != NULL:
-                drop_spare(<_NativeSpan> span)
-        if reference_count(<PyObject *> attached) == 1:
-            give_back_context(<PyObject *> base, attached, NULL if above is None else <PyObject *> above)
+            if (<_NativeSpan> span).spare.context != NULL:
+                drop_spare(&(<_NativeSpan> span).spare)
         if error is not None and isinstance(error, Exception):
             note_error(span, error, self.records_exceptions, self.sets_status, False)
         if self.ends:
@@ -108,7 +116,9 @@ cdef class _SpanScope:
                 (<_NativeSpan> span).end_as_seen()
             elif type(span) is not _NativeNonRecordingSpan:
                 span.end()
-        return 0
+        return give_back_context(
+            <PyObject *> base, attached, span, NULL if above is None else <PyObject *> above
+        )
 
     cdef inline void forget(self) noexcept:
         if self.above != NULL or self.span != NULL:

@@ -24,6 +24,11 @@ _status_codes = (StatusCode.UNSET, StatusCode.OK, StatusCode.ERROR)
 _bare_statuses = {code: Status(code) for code in _status_codes}
 
 
+cdef struct Spare:  # a Context to use again, if any, and the retired span in it, borrowed, if any
+    PyObject *context
+    PyObject *span
+
+
 @cython.final
 @cython.no_gc_clear  # the containers that a cycle goes through can be cleared; a span is never half empty
 cdef class _NativeSpan:
@@ -36,7 +41,7 @@ cdef class _NativeSpan:
     cdef object own_context, parent_context  # SpanContext, once asked for
     cdef object begun_object, ended_object  # times that are no plain nanoseconds
     cdef object attributes_object, events_object, links_object, end_metrics
-    cdef PyObject *spare  # a Context to use again for the next child, or NULL
+    cdef Spare spare  # for the next child
     cdef PyObject *active  # the Context in which it is current, borrowed from the scope that made it so
     cdef Context ids, parent_ids
     cdef Slots slots
@@ -50,8 +55,8 @@ cdef class _NativeSpan:
 
     def __dealloc__(self):
         cdef PyObject *own = self.own
-        cdef PyObject *spare = self.spare
-        self.own = self.spare = NULL
+        cdef PyObject *spare = self.spare.context
+        self.own = self.spare.context = NULL
         drop(own)
         drop(spare)
         empty_slots(&self.slots)
@@ -790,8 +795,8 @@ cdef int traverse_span(PyObject *self, visitproc visit, void *arg) noexcept:
     cdef int outcome = _traverse_fields(self, visit, arg)
     if outcome == 0 and span.own != NULL:
         outcome = visit(span.own, arg)
-    if outcome == 0 and span.spare != NULL:
-        outcome = visit(span.spare, arg)
+    if outcome == 0 and span.spare.context != NULL:
+        outcome = visit(span.spare.context, arg)
     if outcome == 0:
         outcome = traverse_slots(&span.slots, visit, arg)
     if outcome == 0:
@@ -812,8 +817,13 @@ cdef Idle _idle_spans
 
 
 cdef void retire_span(PyObject *self) noexcept:
-    # Nobody knows it any more: what dies with a field finds it nowhere.
     part(self)
+    reset_span(self)
+    retire(&_idle_spans, self)
+
+
+cdef void reset_span(PyObject *self) noexcept:
+    # Nobody knows it any more: what dies with a field finds it nowhere.
     close_dict(self)
     if (<_NativeSpan> self).slots.at != NULL:
         empty_slots(&(<_NativeSpan> self).slots)
@@ -848,23 +858,25 @@ cdef void retire_span(PyObject *self) noexcept:
         (<_NativeSpan> self).links_object = None
     if (<_NativeSpan> self).end_metrics is not None:
         (<_NativeSpan> self).end_metrics = None
-    if (<_NativeSpan> self).spare != NULL:
-        drop_spare(<_NativeSpan> self)
-    retire(&_idle_spans, self)
+    if (<_NativeSpan> self).spare.context != NULL:
+        drop_spare(&(<_NativeSpan> self).spare)
 
 
 recycle(&_idle_spans, <PyTypeObject *> _NativeSpan, retire_span)
 
 
-cdef void drop_spare(_NativeSpan span) noexcept:
-    cdef PyObject *spare = span.spare
-    span.spare = NULL
-    drop(spare)
+cdef void drop_spare(Spare *spare) noexcept:
+    cdef PyObject *context = spare.context
+    spare.context = NULL
+    drop(context)
 
 
 cdef inline _NativeSpan fresh_span():
     # Its plain fields are the caller's to set.
-    cdef _NativeSpan span = <_NativeSpan> take(&_idle_spans)
+    return begun_span(<_NativeSpan> take(&_idle_spans))
+
+
+cdef inline _NativeSpan begun_span(_NativeSpan span):
     open_dict(span)
     span.active = NULL
     span.has_begun = span.has_ended = span.has_parent = span.is_odd = span.has_odd_context = False

@@ -11,6 +11,7 @@ cdef struct Asked:  # the arguments of start_span(), borrowed
     bint sets_status
     PyObject *current  # the current context, where it is known
     PyObject *above  # the answer: the parent, borrowed from its context, if it is one of our own spans
+    PyObject **spare  # where to put the Context that the span is in already, if it is in one
 
 
 @cython.final
@@ -69,7 +70,7 @@ cdef class _NativeTracer:
         cdef Asked asked = Asked(
             <PyObject *> name, <PyObject *> context, <PyObject *> kind, <PyObject *> attributes,
             <PyObject *> links, <PyObject *> start_time, record_exception, set_status_on_exception,
-            NULL, NULL,
+            NULL, NULL, NULL,
         )
         return self.begin(&asked)
 
@@ -126,7 +127,16 @@ cdef class _NativeTracer:
         return span
 
     cdef inline _NativeSpan new_span(self, Asked *asked, Context *ids, object above, Context *parent):
-        cdef _NativeSpan span = fresh_span()
+        cdef Spare *place = NULL
+        cdef _NativeSpan span
+        if asked.spare != NULL:
+            place = place_of_spare(asked.current, asked.above)
+        if place == NULL or place.context == NULL or place.span == NULL:
+            span = fresh_span()
+        else:
+            asked.spare[0], place.context = place.context, NULL
+            PyObject_GC_Track(place.span)
+            span = begun_span(<_NativeSpan> place.span)
         span.origin = self.origin
         span.span_name = <object> asked.name
         if <PyObject *> span.span_kind != asked.kind:
