@@ -1,6 +1,6 @@
-# What a `with` asks a scope for: __enter__ and __exit__, bound to it. Before 3.14 the interpreter has them bound
-# for each `with`, which makes two built-in method objects: 900 instructions. Here it gets the scope itself in
-# their place, and what it calls that for is told by which of the two it has asked for.
+# What a `with` asks a scope for: __enter__ and __exit__, bound to it. Before 3.14 the interpreter has them
+# bound for each `with`, which makes two built-in method objects: 900 instructions. Here it gets the scope
+# itself in their place; what it calls that for is told by the number of arguments, once it has asked.
 
 cdef extern from *:
     """

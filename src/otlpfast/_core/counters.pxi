@@ -92,7 +92,7 @@ cdef class PaddedCounters:
         otlpfast_atomic_add(self.cell((mixed >> 32) & (self.stripes - 1), i), n)
 
     cdef inline void count(self, Py_ssize_t i) noexcept:
-        # As bump() by one where the GIL keeps other threads away: an addition that no other core has to wait for.
+        # As bump() by one where the GIL keeps other threads away, without a locked instruction.
         otlpfast_held_add(self.cell(0, i), 1)
 
     cdef inline int64_t total(self, Py_ssize_t i) noexcept nogil:

@@ -5,7 +5,7 @@ ctypedef object (*entry)(PyObject *, PyObject **, Py_ssize_t, PyObject *)
 
 cdef extern from *:
     """
-    /* Puts `first` in front of a method; returns the method, or NULL where it is of another kind than thought. */
+    /* Puts `first` in front of a method. Returns the method, NULL where it is not of the expected kind. */
     static void *otlpfast_put_before(PyTypeObject *type, const char *name, void *first) {
         PyObject *found = PyDict_GetItemString(type->tp_dict, name);
         PyMethodDef *method;
@@ -21,7 +21,8 @@ cdef extern from *:
     /* Borrows the arguments of a call; what was not given stays as it is. 0: let Cython's parser look, for
        more than `most` were given, or a name that is not one of the `known` objects or was given twice. */
     static inline int otlpfast_arguments(
-        PyObject **values, Py_ssize_t most, PyObject **known, PyObject *const *args, Py_ssize_t nargs, PyObject *names
+        PyObject **values, Py_ssize_t most, PyObject **known,
+        PyObject *const *args, Py_ssize_t nargs, PyObject *names
     ) {
         Py_ssize_t i, k, named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
         if (nargs > most) return 0;
@@ -36,7 +37,8 @@ cdef extern from *:
     """
     void *put_before "otlpfast_put_before"(PyTypeObject *, const char *name, void *first)
     bint arguments "otlpfast_arguments"(
-        PyObject **values, Py_ssize_t most, PyObject **known, PyObject **args, Py_ssize_t nargs, PyObject *names
+        PyObject **values, Py_ssize_t most, PyObject **known,
+        PyObject **args, Py_ssize_t nargs, PyObject *names
     ) noexcept
 
 cdef enum:
@@ -72,8 +74,8 @@ cdef object enter_start_span(PyObject *self, PyObject **args, Py_ssize_t nargs, 
     cdef Asked asked
     if nargs == 1 and names == NULL:
         asked = Asked(
-            args[0], py_none, <PyObject *> _internal, py_none, <PyObject *> _no_arguments, py_none, True, True,
-            NULL, NULL, NULL,
+            args[0], py_none, <PyObject *> _internal, py_none, <PyObject *> _no_arguments, py_none,
+            True, True, NULL, NULL, NULL,
         )
         return (<_NativeTracer> self).begin(&asked)
     if not start_arguments(values, START_ARGUMENTS, args, nargs, names):

@@ -12,7 +12,12 @@ ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
 cdef extern from *:
     """
     #define OTLPFAST_IDLE 256
-    typedef struct { PyTypeObject *type; destructor free; int count; PyObject *at[OTLPFAST_IDLE]; } otlpfast_idle;
+    typedef struct {
+        PyTypeObject *type;
+        destructor free;
+        int count;
+        PyObject *at[OTLPFAST_IDLE];
+    } otlpfast_idle;
 
     /* From here on the type's objects are retired by `retire`, whose last step is otlpfast_retire(). */
     static void otlpfast_recycle(otlpfast_idle *idle, PyTypeObject *type, destructor retire) {
@@ -49,7 +54,7 @@ cdef extern from *:
         return *(PyObject **)((char *)object + Py_TYPE(object)->tp_weaklistoffset) != NULL;
     }
 
-    /* The first step of retiring: from here on neither the garbage collector nor a weak reference finds it. */
+    /* The first step of retiring: from here on neither the collector nor a weak reference finds it. */
     static inline void otlpfast_part(PyObject *object) {
         PyObject_GC_UnTrack(object);
         if (otlpfast_has_weak(object)) PyObject_ClearWeakRefs(object);
@@ -84,7 +89,8 @@ cdef extern from *:
     }
     static inline void otlpfast_close_dict(PyObject *object) {
         PyObject **at = otlpfast_dict(object), *own = *at;
-        if (own == NULL || (Py_REFCNT(own) == 1 && ((PyDictObject *)own)->ma_keys == otlpfast_no_keys)) return;
+        if (own == NULL) return;
+        if (Py_REFCNT(own) == 1 && ((PyDictObject *)own)->ma_keys == otlpfast_no_keys) return;
         *at = NULL;
         Py_DECREF(own);
     }

@@ -166,7 +166,9 @@ cdef Idle _idle_scopes
 
 
 cdef void retire_scope(PyObject *self) noexcept:
-    if (<_SpanScope> self).token != NULL or (<_SpanScope> self).span != NULL or (<_SpanScope> self).above != NULL:
+    if (<_SpanScope> self).token != NULL or (
+        (<_SpanScope> self).span != NULL or (<_SpanScope> self).above != NULL
+    ):
         free_idle(&_idle_scopes, self)  # entered and forgotten
         return
     part(self)

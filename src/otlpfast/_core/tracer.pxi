@@ -85,11 +85,11 @@ cdef class _NativeTracer:
         cdef PyObject *given[CURRENT_ARGUMENTS]
         record_exception, set_status_on_exception = bool(record_exception), bool(set_status_on_exception)
         end_on_exit = bool(end_on_exit)
-        given[A_NAME], given[A_CONTEXT], given[A_KIND] = <PyObject *> name, <PyObject *> context, <PyObject *> kind
-        given[A_ATTRIBUTES], given[A_LINKS] = <PyObject *> attributes, <PyObject *> links
-        given[A_START_TIME] = <PyObject *> start_time
-        given[A_RECORD], given[A_STATUS] = <PyObject *> record_exception, <PyObject *> set_status_on_exception
-        given[A_END] = <PyObject *> end_on_exit
+        given[A_NAME], given[A_CONTEXT] = <PyObject *> name, <PyObject *> context
+        given[A_KIND], given[A_ATTRIBUTES] = <PyObject *> kind, <PyObject *> attributes
+        given[A_LINKS], given[A_START_TIME] = <PyObject *> links, <PyObject *> start_time
+        given[A_RECORD] = <PyObject *> record_exception
+        given[A_STATUS], given[A_END] = <PyObject *> set_status_on_exception, <PyObject *> end_on_exit
         return given_scope(self, given)
 
     cdef object begin(self, Asked *asked):
