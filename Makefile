@@ -18,7 +18,8 @@ SANITIZED := build/sanitize/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test reliability bench plot scenarios latency soak gate lint format wheel sanitize collector clean
+.PHONY: help demo test reliability bench plot scenarios latency service soak
+.PHONY: gate lint format wheel sanitize collector clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -46,6 +47,9 @@ scenarios: $(BUILT) $(VENV)/.group-bench ## the specification's scenarios, with 
 
 latency: $(BUILT) $(VENV)/.group-bench ## how long spans take, how late other threads get; writes docs/benchmarks.md
 	@$(BIN)/python -m bench.latency $(ARGS)
+
+service: $(BUILT) $(VENV)/.group-test ## FastAPI and Flask under wrk, traced or not; writes docs/benchmarks.md
+	@$(BIN)/python -m bench.service $(ARGS)
 
 soak: $(BUILT) $(VENV)/.group-bench ## spans for SECONDS at RATE a second to a collector in trouble: none may get lost
 	@$(BIN)/python -m bench.soak --seconds $(SECONDS) --rate $(RATE) --json build/soak.json $(ARGS)

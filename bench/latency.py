@@ -113,8 +113,11 @@ def tables(figures: Figures, queued: int) -> str:
 
 
 def _row(repeats: list[dict[str, Any]]) -> list[str]:
-    middle = [page.spread([repeat[name] for repeat in repeats]) for name in ("p50", "p99", "p99.9")]
-    return [*middle, f"{max(repeat['max'] for repeat in repeats):,.0f}"]
+    shown = {"p50": 1, "p99": 0, "p99.9": 0}
+    spreads = [
+        page.spread([repeat[name] for repeat in repeats], decimals) for name, decimals in shown.items()
+    ]
+    return [*spreads, f"{max(repeat['max'] for repeat in repeats):,.0f}"]
 
 
 def _spans(figures: Figures) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,6 +14,8 @@ from xml.etree import ElementTree
 import pytest
 
 from otlpfast import IMPLEMENTATION
+
+from .collector import Collector
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,6 +99,20 @@ def test_latency_tells_what_a_collection_has_to_look_at(page: Path, tmp_path: Pa
     stock, ours = (objects[name] - objects["nothing"] for name in ("sdk", "native"))
     assert stock > 5 * 2000 and ours < stock / 4, "ended spans are bytes"
     assert "2,000 ended spans" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and hands a socket to gunicorn")
+@pytest.mark.parametrize(("name", "spans"), [("fastapi", 3), ("flask", 1)])
+def test_a_service_that_was_measured_has_exported_all_of_its_spans(name: str, spans: int) -> None:
+    pytest.importorskip("gunicorn")
+    from bench.service import cpu_seconds, service
+
+    with Collector() as collector:
+        with service(name, "otlpfast", collector.endpoint, dict(os.environ)) as (url, pid):
+            for _ in range(4):
+                assert json.load(urllib.request.urlopen(url))["number"] == 17
+            assert cpu_seconds(pid) > 0
+        assert len(collector.spans) == spans * 5, "with that of the request which waited for it"
 
 
 @pytest.mark.parametrize("measurement", ["spans", "lateness"])
