@@ -113,7 +113,7 @@ def _page(rows: dict[str, dict[str, Outcome | None]]) -> Iterable[str]:
         for side in SIDES
     }
     yield _TAIL.format(kept=kept, count=len(rows))
-    if SOAK.exists():
+    if SOAK.exists() and len(rows) == len(FAULTS):
         yield _SOAK.format(found=report.text(json.loads(SOAK.read_text())))
 
 
