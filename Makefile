@@ -18,8 +18,8 @@ SANITIZED := build/sanitize/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test reliability bench plot scenarios latency service soak gate lint format wheel sanitize \
-    collector clean
+.PHONY: help demo test reliability bench plot scenarios latency service soak
+.PHONY: gate lint format wheel sanitize collector clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -27,9 +27,13 @@ help: ## this list
 demo: $(BUILT) $(VENV)/.group-demo ## a web service traced by the stock pipeline, then by otlpfast, side by side
 	@$(BIN)/otlpfast demo $(ARGS)
 
-test: $(BUILT) $(VENV)/.group-test ## the test suite, on the compiled and on the pure implementation
-	$(call suite,c)
-	$(call suite,py)
+test: suite-c suite-py ## the test suite, on the compiled and on the pure implementation
+
+# pytest, after a look whether that implementation is the one that gets loaded
+suite-%: $(BUILT) $(VENV)/.group-test
+	@OTLPFAST_IMPL=$* $(BIN)/python -c 'import otlpfast as o; \
+	    print("otlpfast", o.__version__, o.IMPLEMENTATION, flush=True); assert o.IMPLEMENTATION == "$*"'
+	@OTLPFAST_IMPL=$* $(BIN)/python -m pytest $(ARGS)
 
 reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and on the stock SDK; docs/reliability.md
 	@$(BIN)/python -m tests.faults $(ARGS)
@@ -83,13 +87,6 @@ clean: ## everything that was built or installed here
 	rm -rf build dist $(VENV) src/*.egg-info src/otlpfast/*.so src/otlpfast/*.pyd
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-
-# $(call suite,IMPLEMENTATION): pytest, after a look whether that implementation is the one that gets loaded
-define suite
-	@OTLPFAST_IMPL=$(1) $(BIN)/python -c 'import otlpfast as o; \
-	    print("otlpfast", o.__version__, o.IMPLEMENTATION, flush=True); assert o.IMPLEMENTATION == "$(1)"'
-	@OTLPFAST_IMPL=$(1) $(BIN)/python -m pytest $(ARGS)
-endef
 
 # Under sanitizers runs what drives the native code, but for what forks after gRPC has made threads: a child whose
 # parent held the sanitizer's lock waits for ever.

@@ -24,6 +24,7 @@ Doctor = Callable[..., dict[str, Any]]
 @pytest.fixture(name="doctor")
 def doctor_fixture(monkeypatch: Patch, capsys: Capture) -> Doctor:
     """What ``otlpfast doctor --json`` says, with variables."""
+    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")  # as the doctor would, and for longer
     for name in ("http_proxy", "all_proxy", "no_proxy", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -81,7 +81,15 @@ def test_errors_are_named() -> None:
         [span("root", 1, error="ValueError: no\ngood"), span("x", 2, 1, error="")]
     )
     assert tree(stream)[0].startswith("   2.5 ms  root  ERROR  ValueError: no?good  (trace ")
-    assert tree(stream)[1] == "   2.5 ms    x  ERROR  error"
+    assert tree(stream)[1] == "   2.5 ms    x  ERROR"
+
+
+def test_an_error_without_words_is_named_by_its_attributes() -> None:
+    stream = io.StringIO()
+    failed = span("root", 1, error="")
+    failed._attributes = {"error.type": "TimeoutError", "http.response.status_code": 504}
+    ConsoleSpanExporter(stream).export([failed])
+    assert "root  ERROR  TimeoutError" in tree(stream)[0]
 
 
 def test_what_ends_after_the_root_is_shown_at_once() -> None:

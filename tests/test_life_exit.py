@@ -154,12 +154,12 @@ try:
 except ImportError:
     import _xxsubinterpreters as interpreters
 if sys.argv[1] == "after":
-    import otlpfast
+    from otlpfast import TracerProvider
 code = f'''
 import sys
 sys.path[:] = {sys.path!r}
 try:
-    import otlpfast
+    from otlpfast import TracerProvider
 except ImportError as error:
     print(error, flush=True)
 '''

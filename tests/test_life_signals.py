@@ -338,6 +338,17 @@ def test_undone_in_another_order_than_made(calls: list[int]) -> None:
     assert signal.getsignal(signal.SIGUSR1) in (before[0], made[0]._handle)
 
 
+def test_one_that_is_undone_takes_nothing_from_one_that_is_not() -> None:
+    """The signal ends nothing by default, and had no handler."""
+    first, second = Counts(), Counts()
+    with flush_on_signal(first, [signal.SIGURG]) as undone, flush_on_signal(second, [signal.SIGURG]):
+        undone.undo()
+        for _ in range(2):
+            terminate(signal.SIGURG)
+    signal.signal(signal.SIGURG, signal.SIG_DFL)
+    assert (first.flushes, second.flushes) == (0, 2)
+
+
 def test_a_handler_that_was_set_later_stays(calls: list[int]) -> None:
     made = flush_on_signal(Counts(), [signal.SIGUSR1])
     later: Callable[..., None] = lambda *_: None  # noqa: E731

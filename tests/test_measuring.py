@@ -91,13 +91,13 @@ def test_scenarios_count_what_arrives_and_write_their_part_of_the_page(page: Pat
 
 def test_latency_tells_what_a_collection_has_to_look_at(page: Path, tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    options = ("--only", "collections", "--queued", "2000", "--repeats", "1")
+    options = ("--only", "collections", "--queued", "8000", "--repeats", "1")
     done = run("bench.latency", *options, "--out", page, "--json", figures)
     assert done.returncode == 0, done.stderr
     found = json.loads(figures.read_text())
     stock, ours = (found[f"collections, {name}"][0]["objects"] for name in ("sdk", "native"))
-    assert stock - ours > 5 * 2000, "ended spans are bytes"
-    assert "2,000 ended spans" in page.read_text(encoding="utf-8")
+    assert stock - ours > 5 * 8000, "ended spans are bytes"
+    assert "8,000 ended spans" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and hands a socket to gunicorn")

@@ -66,10 +66,10 @@ def text(found: dict[str, Any]) -> str:
     }
     memory = " in the first half, ".join(f"{rss[half] / _MIB:.1f} MiB" for half in ("first", "second"))
     lines = [
-        f"otlpfast {found['otlpfast']}, Python {found['python']}, {found['machine']}",
-        f"{found['rate']:,.0f} spans a second for {found['seconds']:.0f} s, seed {found['seed']}",
-        f"collector: {troubles}",
-        f"memory: {memory} in the second, {rss['most'] / _MIB:.1f} MiB at most",
+        f"- otlpfast {found['otlpfast']}, Python {found['python']}, {found['machine']}",
+        f"- {found['rate']:,.0f} spans a second for {found['seconds']:.0f} s, seed {found['seed']}",
+        f"- collector: {troubles}",
+        f"- memory: {memory} in the second, {rss['most'] / _MIB:.1f} MiB at most",
         "",
         f"| {' | '.join(counts)} |",
         "|---" * len(counts) + "|",
@@ -77,7 +77,7 @@ def text(found: dict[str, Any]) -> str:
         "",
         *_latencies(found["latencies"]),
         "",
-        *(f"{'✓' if kept else '✗'} {what}" for what, kept in found["checks"].items()),
+        *(f"- {'✓' if kept else '✗'} {what}" for what, kept in found["checks"].items()),
     ]
     return "\n".join(lines) + "\n"
 

@@ -71,9 +71,12 @@ cdef object _internal = SpanKind.INTERNAL
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
+    ctypedef struct PyTypeObject:
+        PyObject *(*tp_new)(PyTypeObject *cls, PyObject *args, PyObject *options) except NULL
 
 IMPLEMENTATION = "c"
 
+include "_core/idle.pxi"
 include "_core/counters.pxi"
 include "_core/pools.pxi"
 include "_core/values.pxi"
@@ -90,4 +93,6 @@ include "_core/sampling.pxi"
 include "_core/route.pxi"
 include "_core/tracer.pxi"
 include "_core/scope.pxi"
+include "_core/bound.pxi"
+include "_core/entries.pxi"
 include "_core/faces.pxi"

@@ -111,10 +111,10 @@ class SignalFlush:
         if callable(old):
             old(number, frame)
         else:
-            signal.signal(number, signal.SIG_DFL)
+            installed = signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
             # Still here: it ends nothing by default, or not the first process of a container.
-            signal.signal(number, self._handle)
+            signal.signal(number, installed)
 
 
 def flush_on_signal(

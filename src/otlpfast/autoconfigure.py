@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from opentelemetry import trace
-from opentelemetry.environment_variables import OTEL_LOGS_EXPORTER, OTEL_METRICS_EXPORTER
+from opentelemetry.environment_variables import (
+    OTEL_LOGS_EXPORTER,
+    OTEL_METRICS_EXPORTER,
+    OTEL_TRACES_EXPORTER,
+)
 from opentelemetry.sdk import _configuration as sdk
 from opentelemetry.sdk.environment_variables import (
-    _OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED,
     OTEL_BSP_SCHEDULE_DELAY,
     OTEL_CONFIG_FILE,
     OTEL_PYTHON_LOGGER_CONFIGURATOR,
@@ -41,6 +44,7 @@ from .environment_variables import OTLPFAST_DISABLED, OTLPFAST_QUIET
 
 _logger = logging.getLogger("otlpfast.configuration")
 
+_LOG_HANDLER = "OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED"  # for the SDK a private name
 _OFF = f"{OTLPFAST_DISABLED}=true: the SDK's stock classes are used in place of otlpfast's"
 
 
@@ -136,7 +140,9 @@ def configure(
     attributes = dict(resource_attributes or {})
     if service_name is not None:
         attributes[SERVICE_NAME] = service_name
-    chosen, sampling = (sampler, sampler.get_description()) if sampler else components.make_sampler()
+    chosen, sampling = (
+        (sampler, sampler.get_description()) if sampler is not None else components.make_sampler()
+    )
     if exporters is None:
         exporters = components.make_exporters(components.exporter_names(), {})
     parts = _Parts(
@@ -145,9 +151,9 @@ def configure(
         sampling=sampling,
         id_generator=id_generator or components.make_id_generator(),
         exporters=exporters,
-        span_processors=span_processors,
+        span_processors=span_processors or (),
         span_limits=span_limits,
-        tracer_configurator=sdk._import_tracer_configurator(os.environ.get(OTEL_PYTHON_TRACER_CONFIGURATOR)),
+        tracer_configurator=_tracer_configurator(),
     )
     provider = parts.provider()
     trace.set_tracer_provider(provider)
@@ -170,20 +176,20 @@ def _check(
     for name, value, kind in (
         ("service_name", service_name, str),
         ("resource_attributes", resource_attributes, Mapping),
-        ("sampler", sampler, Sampler),
-        ("id_generator", id_generator, IdGenerator),
         ("exporters", exporters, Sequence),
         ("span_processors", span_processors, Sequence),
     ):
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"{name}={value!r}: a {kind.__name__} is allowed")
     for name, values, method in (
+        ("sampler", [sampler], "should_sample"),
+        ("id_generator", [id_generator], "generate_trace_id"),
         ("exporters", exporters or (), "export"),
-        ("span_processors", span_processors, "on_end"),
+        ("span_processors", span_processors or (), "on_end"),
     ):
         for value in values:
-            if isinstance(value, type) or not callable(getattr(value, method, None)):
-                raise TypeError(f"{name} has {value!r} in it, which has no {method}()")
+            if value is not None and (isinstance(value, type) or not callable(getattr(value, method, None))):
+                raise TypeError(f"{name}: {value!r} has no {method}()")
 
 
 class OtlpfastConfigurator(sdk._OTelSDKConfigurator):
@@ -232,8 +238,12 @@ def _set_up(
         attributes[TELEMETRY_AUTO_VERSION] = auto_instrumentation_version
     resource = Resource.create(attributes)
     _opamp("pre_sdk_init_function", resource)
-    chosen, sampling = (sampler, sampler.get_description()) if sampler else components.make_sampler()
-    names = dict.fromkeys([*trace_exporter_names, *components.exporter_names()])
+    chosen, sampling = (
+        (sampler, sampler.get_description()) if sampler is not None else components.make_sampler()
+    )
+    # The default is for where nobody says anything.
+    asked = not trace_exporter_names or components.variable(OTEL_TRACES_EXPORTER)
+    names = dict.fromkeys([*trace_exporter_names, *(components.exporter_names() if asked else ())])
     arguments = exporter_args_map or {}
     parts = _Parts(
         resource=resource,
@@ -243,8 +253,7 @@ def _set_up(
         exporters=components.make_exporters(names, arguments),
         span_processors=span_processors or (),
         make_processor=export_span_processor,
-        tracer_configurator=tracer_configurator
-        or sdk._import_tracer_configurator(os.environ.get(OTEL_PYTHON_TRACER_CONFIGURATOR)),
+        tracer_configurator=tracer_configurator or _tracer_configurator(),
     )
     trace.set_tracer_provider(parts.provider())
     _set_up_metrics(resource, metric_exporter_names, arguments, meter_configurator)
@@ -261,8 +270,13 @@ def _set_up(
     return parts
 
 
+def _tracer_configurator() -> Any:
+    name = components.variable(OTEL_PYTHON_TRACER_CONFIGURATOR)
+    return sdk._import_tracer_configurator(name) if name else None
+
+
 def _opamp(name: Any, resource: Resource) -> None:
-    if start := sdk._import_opamp(name):
+    if name in components.installed("_opentelemetry_opamp") and (start := sdk._import_opamp(name)):
         start(resource)
 
 
@@ -293,7 +307,7 @@ def _set_up_logs(
     **processors: Any,
 ) -> None:
     if handler is None:
-        handler = components.variable(_OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED).lower() == "true"
+        handler = components.variable(_LOG_HANDLER).lower() == "true"
 
     def set_up(named: list[str]) -> None:
         _, _, exporters = sdk._import_exporters([], [], [*more, *named])

@@ -61,7 +61,7 @@ class Run(Shown):
             invalid = dict(vars(INVALID_SPAN))
             with (
                 mock.patch.dict(os.environ, variables),
-                mock.patch.multiple(warnings_of_full_attributes, interval=0, _due=0),
+                mock.patch.multiple(warnings_of_full_attributes, interval=0, _due=0, _held_back=0),
                 warnings.catch_warnings(record=True) as warned,
             ):
                 warnings.simplefilter("always")

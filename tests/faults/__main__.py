@@ -10,6 +10,7 @@ Ends with 1 where otlpfast broke a promise that is not known to be open.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import sys
@@ -18,12 +19,16 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.soak import report
+
 import otlpfast
 from otlpfast.cli.console import Console
 from tests.faults import SIDES, Fault, Outcome, Pipeline
 from tests.faults.table import FAULTS, missing
 
-PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+HERE = Path(__file__).parents[2]
+PAGE = HERE / "docs" / "reliability.md"
+SOAK = HERE / "build" / "soak.json"  # what `make soak` leaves, where it ran
 
 _HEAD = """\
 # Reliability
@@ -47,6 +52,14 @@ end: the timer is set so that it does not come, but every 0.05 or 0.1 s in rows 
 These and 30c have a `spool_dir`, rows 15 and 15b `OTLPFAST_FLUSH_ON_SIGTERM=true`, row 35 a `max_queue_bytes`
 of 16 MiB. Time-outs of exporters are 10 s, the default, or between 3 and 20 s; 60 s in row 35.
 """
+_SOAK = """
+## Soak
+
+What `make soak` found: an application with a `spool_dir` that makes spans at a steady rate, and a collector
+that is killed, hangs and resets connections, by turns with one that is well. Whatever else the machine did
+meets both alike.
+
+{found}"""
 
 
 def _circumstances() -> str:
@@ -100,6 +113,8 @@ def _page(rows: dict[str, dict[str, Outcome | None]]) -> Iterable[str]:
         for side in SIDES
     }
     yield _TAIL.format(kept=kept, count=len(rows))
+    if SOAK.exists() and len(rows) == len(FAULTS):
+        yield _SOAK.format(found=report.text(json.loads(SOAK.read_text())))
 
 
 def main() -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import re
 
-from tests.faults import FAULTS, Fault, answers, hostile, load, network, processes
+from tests.faults import FAULTS, Fault, answers, hostile, load, network, processes, values
 
-__all__ = ["FAULTS", "answers", "hostile", "load", "missing", "network", "processes"]
+__all__ = ["FAULTS", "answers", "hostile", "load", "missing", "network", "processes", "values"]
 
 
 def _place(row: str) -> tuple[bool, int, str]:

@@ -6,8 +6,8 @@ cdef extern from "Python.h":
     int PyContextVar_Get(PyObject *var, PyObject *default_value, PyObject **value) except -1
     object PyContextVar_Set(object var, object value)
     int PyContextVar_Reset(object var, object token) except -1
-    ctypedef struct PyTypeObject:
-        PyObject *(*tp_new)(PyTypeObject *cls, PyObject *args, PyObject *options) except NULL
+    int try_reset "PyContextVar_Reset"(object var, object token) noexcept
+    void PyErr_Clear()
     object PyObject_GenericGetDict(object, void *)
     int PyDict_Update(object, object) except -1
     int PyDict_SetItem(object, object, object) except -1
@@ -25,21 +25,56 @@ cdef object _no_arguments = ()
 cdef PyTypeObject *_context_type = <PyTypeObject *> OTelContext
 
 
+cdef extern from *:
+    """
+    /* Whether a dict may have changed since otlpfast_look() last looked at it; for one dict. */
+    #if PY_VERSION_HEX >= 0x030C0000
+    static int otlpfast_changed = 1;
+    static int otlpfast_watched = -1;
+    static int otlpfast_note_change(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *value) {
+        otlpfast_changed = 1;
+        return 0;
+    }
+    static void otlpfast_watch(PyObject *dict) {
+        otlpfast_watched = PyDict_AddWatcher(otlpfast_note_change);
+        if (otlpfast_watched < 0 || PyDict_Watch(otlpfast_watched, dict) < 0) {
+            otlpfast_watched = -1;  /* others have taken all watchers: it is looked up each time */
+            PyErr_Clear();
+        }
+    }
+    #  define otlpfast_may_have_changed(dict) otlpfast_changed
+    #  define otlpfast_look(dict) (otlpfast_changed = otlpfast_watched < 0)
+    #else
+    static uint64_t otlpfast_version = 0;
+    #  define otlpfast_watch(dict) ((void)(dict))
+    #  define otlpfast_may_have_changed(dict) (((PyDictObject *)(dict))->ma_version_tag != otlpfast_version)
+    #  define otlpfast_look(dict) (otlpfast_version = ((PyDictObject *)(dict))->ma_version_tag)
+    #endif
+    """
+    void watch "otlpfast_watch"(object mapping)
+    bint may_have_changed "otlpfast_may_have_changed"(object mapping) noexcept
+    void look "otlpfast_look"(object mapping) noexcept
+
+watch(_context_globals)
+
+
 cdef int learn_runtime() except -1:
     # Tests and frameworks put another runtime context in place.
     global _runtime, _context_var
     cdef PyObject *runtime = PyDict_GetItemWithError(_context_globals, _runtime_name)
+    look(_context_globals)
     if runtime != <PyObject *> _runtime:
         _context_var = None
-        _runtime = <object> runtime
+        _runtime = <object> runtime if runtime != NULL else None
         if type(_runtime) is ContextVarsRuntimeContext:
             _context_var = _runtime._current_context
     return 0
 
 
-cdef object current_context():
+cdef inline object current_context():
     cdef PyObject *found = NULL
-    learn_runtime()
+    if may_have_changed(_context_globals):
+        learn_runtime()
     if _context_var is None:
         return opentelemetry.context.get_current()
     PyContextVar_Get(<PyObject *> _context_var, NULL, &found)
@@ -64,39 +99,71 @@ cdef object with_span(object base, object span):
 
 # The copy of a context that a `with` made and nobody else kept is used again by the next one in the same
 # context: by the parent's next child, or the next root. It is valid while that context lives, which is as
-# long as the parent's own `with`.
+# long as the parent's own `with`. Where nobody kept the span either, it stays in there, retired.
 
-cdef object _root_spare = None
+cdef Spare _root_spare
 
 
-cdef object spare_context(object base, object span, PyObject *above):
-    global _root_spare
-    cdef object context = None
-    if above != NULL and type_of(above) == _own_span and (<_NativeSpan> above).active == <PyObject *> base:
-        context, (<_NativeSpan> above).spare = (<_NativeSpan> above).spare, None
-    elif _root_spare is not None and type(base) is OTelContext and not dict_length(<PyObject *> base):
-        context, _root_spare = _root_spare, None
-    if context is None:
-        return with_span(base, span)
+cdef inline bint is_plain_context(PyObject *context) noexcept:
+    return type_of(context) == <PyObject *> _context_type
+
+
+cdef inline Spare *place_of_spare(PyObject *base, PyObject *above) noexcept:
+    # Where there is one for this context, NULL where none is kept.
+    if above != NULL:
+        return &(<_NativeSpan> above).spare if (<_NativeSpan> above).active == base else NULL
+    return &_root_spare if is_plain_context(base) and not dict_length(base) else NULL
+
+
+cdef inline object spare_context(PyObject *base, object span, PyObject *above):
+    cdef Spare *place = place_of_spare(base, above)
+    if place == NULL or place.context == NULL:
+        return with_span(<object> base, span)
+    context = moved(&place.context)
     PyDict_SetItem(context, _span_key, span)
     return context
 
 
-cdef int give_back_context(object base, object context, PyObject *above) except -1:
-    global _root_spare
-    if type(context) is not OTelContext or type(base) is not OTelContext:
+cdef inline bint is_spare(PyObject *base, PyObject *context, PyObject *above) noexcept:
+    # Whether it can serve the next `with`.
+    return reference_count(context) == 1 and is_plain_context(context) and is_plain_context(base) and (
+        above != NULL or dict_length(context) == 1
+    ) and place_of_spare(base, above) != NULL
+
+
+cdef inline int give_back_context(PyObject *base, object context, object span, PyObject *above) except -1:
+    # What dies with the span can run anything, and find neither; the place is looked for after that.
+    cdef Spare *place
+    cdef PyObject *old
+    cdef PyObject *retired = NULL
+    if not is_spare(base, <PyObject *> context, above):
         return 0
-    if above != NULL and type_of(above) == _own_span:
-        if (<_NativeSpan> above).active == <PyObject *> base:
-            PyDict_SetItem(context, _span_key, None)
-            (<_NativeSpan> above).spare = context
-    elif not dict_length(<PyObject *> base) and dict_length(<PyObject *> context) == 1:
+    if type(span) is _NativeSpan and not has_weak_references(<PyObject *> span) and (
+        reference_count(<PyObject *> span) == 2  # the context's and the caller's
+    ):
+        retired = <PyObject *> span
+        PyObject_GC_UnTrack(retired)
+        reset_span(retired)
+    else:
         PyDict_SetItem(context, _span_key, None)
-        _root_spare = context
+    place = place_of_spare(base, above)
+    if place == NULL:
+        return 0
+    old = place.context
+    keep(<PyObject *> context)
+    place.context, place.span = <PyObject *> context, retired
+    drop(old)
     return 0
 
 
-cdef int detach(object token) except -1:
+cdef inline int detach(object token) except -1:
+    if _context_var is not None and try_reset(_context_var, token) == 0:
+        return 0
+    return detach_otherwise(token)
+
+
+cdef int detach_otherwise(object token) except -1:
+    PyErr_Clear()
     if _context_var is not None:
         try:
             PyContextVar_Reset(_context_var, token)
@@ -117,7 +184,7 @@ cdef object find_parent(object context, Context *ids):
     cdef PyObject *span_context = NULL
     if context is None:
         context = current_context()
-    if type(context) is not OTelContext:
+    if not is_plain_context(<PyObject *> context):
         return find_foreign(context, ids)
     if not dict_length(<PyObject *> context):
         return None
@@ -161,7 +228,6 @@ cdef object find_foreign(object context, Context *ids):
 
 
 @cython.final
-@cython.freelist(64)
 cdef class _NativeNonRecordingSpan:
     """A span that is not recorded: it has a context and does nothing."""
 
@@ -261,3 +327,18 @@ _traverse_non_recording = open_type(
     traverse_non_recording
 )
 _unrecorded = None
+
+cdef Idle _idle_unrecorded
+
+
+cdef void retire_unrecorded(PyObject *self) noexcept:
+    part(self)
+    close_dict(self)
+    if (<_NativeNonRecordingSpan> self).own_context is not None:
+        (<_NativeNonRecordingSpan> self).own_context = None
+    if <PyObject *> (<_NativeNonRecordingSpan> self).trace_state != _default_trace_state:
+        (<_NativeNonRecordingSpan> self).trace_state = None
+    retire(&_idle_unrecorded, self)
+
+
+recycle(&_idle_unrecorded, <PyTypeObject *> _NativeNonRecordingSpan, retire_unrecorded)

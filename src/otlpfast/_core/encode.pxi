@@ -327,7 +327,7 @@ cdef int put_status(Encoding *e, PyObject *status) noexcept:
     return OK if end(w, start, 1) else NO_MEMORY
 
 
-cdef int put_kind(Encoding *e, PyObject *kind) noexcept:
+cdef inline int put_kind(Encoding *e, PyObject *kind) noexcept:
     cdef int i
     for i in range(5):
         if kind == _kinds[i]:
@@ -397,41 +397,71 @@ cdef int put_stock(Encoding *e, PyObject *span) noexcept:
     return outcome
 
 
+cdef inline uint8_t *ids_at(uint8_t *p, Context *context) noexcept nogil:
+    p = two_at(p, 0x0A, 16)
+    p = big_endian_at(p, context.trace_high)
+    p = big_endian_at(p, context.trace_low)
+    p = two_at(p, 0x12, 8)
+    return big_endian_at(p, context.span)
+
+
 cdef int put_own(Encoding *e, _NativeSpan span) noexcept:
-    # The body of the Span that one of otlpfast's own is.
+    # The body of the Span that one of otlpfast's own is; the caller has asked for 128 bytes.
     cdef Writer *w = e.out
+    cdef uint8_t *p
+    cdef PyObject *name = <PyObject *> span.span_name
+    cdef uint32_t flags = span.ids.flags | 0x100
     cdef int outcome = OK
     if span.is_odd:
         return BAIL
-    put_ids(w, &span.ids)
+    p = ids_at(w.data + w.pos, &span.ids)
     if span.ids.trace_state != _default_trace_state:
+        w.pos = p - w.data
         outcome = put_trace_state(w, 0x1A, span.ids.trace_state)
         if outcome != OK:
             return outcome
         if not room(w, 64):
             return NO_MEMORY
+        p = w.data + w.pos
     if span.has_parent:
-        put_byte(w, 0x22)
-        put_byte(w, 8)
-        put_big_endian(w, span.parent_ids.span)
-    outcome = put_name(w, 0x2A, <PyObject *> span.span_name)
-    if outcome == OK and not room(w, 64):
-        return NO_MEMORY
-    if outcome == OK:
-        outcome = put_kind(e, <PyObject *> span.span_kind)
+        p = big_endian_at(two_at(p, 0x22, 8), span.parent_ids.span)
+        if span.parent_ids.remote:
+            flags |= 0x200
+    w.pos = p - w.data
+    if type_of(name) == py_str_type and is_short_ascii(name) and text_length(name):
+        if not room(w, text_length(name) + 32):
+            return NO_MEMORY
+        w.pos = text_at(w.data + w.pos, 0x2A, ascii_data(name), text_length(name)) - w.data
+    else:
+        outcome = put_name(w, 0x2A, name)
+        if outcome != OK:
+            return outcome
+        if not room(w, 32):
+            return NO_MEMORY
+    outcome = put_kind(e, <PyObject *> span.span_kind)
     if outcome != OK:
         return outcome
-    put_nanoseconds(w, 0x39, span.begun_at)
-    put_nanoseconds(w, 0x41, span.ended_at)
+    p = w.data + w.pos
+    if span.begun_at:
+        p = fixed64_at(byte_at(p, 0x39), span.begun_at)
+    if span.ended_at:
+        p = fixed64_at(byte_at(p, 0x41), span.ended_at)
+    w.pos = p - w.data
     outcome = put_contents(e, span)
     if outcome != OK:
         return outcome
     if not room(w, 16):
         return NO_MEMORY
+    if <PyObject *> span.span_status == _no_status:
+        put_fixed64(w, 0x0185007A | <uint64_t> flags << 32)  # an empty status, then the flags
+        return OK
+    outcome = put_status(e, <PyObject *> span.span_status)
+    if outcome == OK and not room(w, 16):
+        return NO_MEMORY
     put_byte(w, 0x85)
     put_byte(w, 0x01)
-    put_fixed32(w, span.ids.flags | 0x100 | (0x200 if span.has_parent and span.parent_ids.remote else 0))
-    return OK
+    put_fixed32(w, flags)
+    return outcome
 
 
 cdef inline void put_nanoseconds(Writer *w, uint8_t tag, int64_t nanoseconds) noexcept nogil:
@@ -440,8 +470,8 @@ cdef inline void put_nanoseconds(Writer *w, uint8_t tag, int64_t nanoseconds) no
         put_fixed64(w, nanoseconds)
 
 
-cdef int put_contents(Encoding *e, _NativeSpan span) noexcept:
-    # Attributes, events, links and status, each from C memory unless somebody had objects made of it.
+cdef inline int put_contents(Encoding *e, _NativeSpan span) noexcept:
+    # Attributes, events and links, each from C memory unless somebody had objects made of it.
     cdef int outcome = OK
     if span.attributes_object is not None:
         outcome = put_attributes(e, 0x4A, 0x50, <PyObject *> span.attributes_object, 0)
@@ -457,7 +487,7 @@ cdef int put_contents(Encoding *e, _NativeSpan span) noexcept:
             outcome = put_items(e, <PyObject *> span.links_object, True)
         elif span.links.count or span.links.dropped:
             outcome = put_links(e, &span.links)
-    return put_status(e, <PyObject *> span.span_status) if outcome == OK else outcome
+    return outcome
 
 
 cdef int put_events(Encoding *e, Rows *events) noexcept:
@@ -536,21 +566,36 @@ cdef bint put_link_flags(Writer *w, Context *context) noexcept:
     return True
 
 
+cdef inline bint is_small(_NativeSpan span) noexcept:
+    # Whether it probably takes less than 128 bytes.
+    cdef PyObject *name = <PyObject *> span.span_name
+    return (
+        span.slots.count == 0 and span.events.count == 0 and span.attributes_object is None
+        and is_str(name) and text_length(name) < 48
+    )
+
+
 cdef int put_span(Writer *w, PyObject *span, bint plain) noexcept:
     # A ScopeSpans.spans entry: tag, length, Span. On anything but OK the writer's position is where it was.
     cdef Encoding encoding = Encoding(w, plain, _max_items)
     cdef size_t before = w.pos
     cdef size_t start
     cdef int outcome
+    cdef int width = 2
     if not is_known_span(span):
         return BAIL
     if not room(w, 128):
         w.failed = False
         return NO_MEMORY
     put_byte(w, 0x12)
-    start = begin(w, 2)
-    outcome = put_own(&encoding, <_NativeSpan> span) if is_own_span(span) else put_stock(&encoding, span)
-    if outcome == OK and not end(w, start, 2):
+    if is_own_span(span):
+        width = 1 if is_small(<_NativeSpan> span) else 2
+        start = begin(w, width)
+        outcome = put_own(&encoding, <_NativeSpan> span)
+    else:
+        start = begin(w, width)
+        outcome = put_stock(&encoding, span)
+    if outcome == OK and not end(w, start, width):
         outcome = NO_MEMORY
     if outcome != OK:
         w.pos = before

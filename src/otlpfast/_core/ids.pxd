@@ -1,11 +1,14 @@
-# Random trace and span ids: xoshiro256++ (https://prng.di.unimi.it/), a generator for each thread.
+# Random trace and span ids: xoshiro256++ (https://prng.di.unimi.it/). The GIL guards the one generator; where
+# there is none, each thread has its own.
 #
 # A generator is seeded from the operating system where it is first used, and again in each forked child.
 from libc.stdint cimport uint64_t
 
 cdef extern from *:
     """
-    #if defined(_MSC_VER)
+    #if !defined(Py_GIL_DISABLED)
+    #  define OTLPFAST_THREAD_LOCAL
+    #elif defined(_MSC_VER)
     #  define OTLPFAST_THREAD_LOCAL __declspec(thread)
     #else
     #  define OTLPFAST_THREAD_LOCAL __thread

@@ -81,6 +81,11 @@ cdef extern from *:
         return !OTLPFAST_NEGATIVE(number) && otlpfast_magnitude(number, &hi, out) && !hi;
     }
 
+    /* Whether a string takes as many bytes as characters, and less than 120 of them; and where they are. */
+    #define OTLPFAST_SHORT(o) (PyUnicode_IS_COMPACT_ASCII(o) && PyUnicode_GET_LENGTH(o) < 120)
+    #define OTLPFAST_HASH(o) (((PyASCIIObject *)(o))->hash)  /* -1: not known yet */
+    #define OTLPFAST_ASCII(o) ((const void *)((PyASCIIObject *)(o) + 1))
+
     #if PY_VERSION_HEX >= 0x030C0000
     #  define OTLPFAST_READY(o) 1
     #else
@@ -166,6 +171,10 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     bint is_ascii "PyUnicode_IS_COMPACT_ASCII"(PyObject *) noexcept nogil
+    bint is_short_ascii "OTLPFAST_SHORT"(PyObject *) noexcept nogil
+    const void *ascii_data "OTLPFAST_ASCII"(PyObject *) noexcept nogil
+    Py_hash_t text_hash "OTLPFAST_HASH"(PyObject *) noexcept nogil
+    Py_hash_t PyObject_Hash(PyObject *) noexcept
     const void *text_data "PyUnicode_DATA"(PyObject *) noexcept nogil
     Py_ssize_t text_length "PyUnicode_GET_LENGTH"(PyObject *) noexcept nogil
     bint is_str "PyUnicode_Check"(PyObject *) noexcept nogil
@@ -185,7 +194,7 @@ cdef extern from "Python.h":
     PyObject *tuple_item "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t) noexcept nogil
     Py_ssize_t list_length "PyList_GET_SIZE"(PyObject *) noexcept nogil
     PyObject *list_item "PyList_GET_ITEM"(PyObject *, Py_ssize_t) noexcept nogil
-    Py_ssize_t dict_length "PyDict_Size"(PyObject *) noexcept
+    Py_ssize_t dict_length "PyDict_GET_SIZE"(PyObject *) noexcept
     bint dict_next "PyDict_Next"(PyObject *, Py_ssize_t *, PyObject **, PyObject **) noexcept
     Py_buffer *memoryview_buffer "PyMemoryView_GET_BUFFER"(PyObject *) noexcept nogil
     Py_ssize_t sequence_length "PySequence_Size"(PyObject *) noexcept

@@ -25,18 +25,22 @@ cdef class _Group:
     cdef inline bint holds(self, PyObject *resource, PyObject *scope) noexcept:
         return <PyObject *> self.resource == resource and <PyObject *> self.scope == scope
 
-    cdef bint make_room(self, Py_ssize_t wanted) noexcept:
+    cdef inline bint lacks_room(self, Py_ssize_t wanted) noexcept:
         # A new buffer, once little is left of the last: then no span is moved for lack of room and no buffer
-        # is half empty. False where there is no memory.
+        # is half empty.
+        return self.tail is None or (
+            self.tail.out.pos and self.tail.out.cap - self.tail.out.pos < <size_t> wanted
+        )
+
+    cdef bint make_room(self) noexcept:
+        # False where there is no memory.
         cdef SpanBuffer fresh
-        cdef SpanBuffer tail = self.tail
-        if tail is None or (tail.out.pos and tail.out.cap - tail.out.pos < <size_t> wanted):
-            try:
-                fresh = (<BufferPool> _buffer_pool).acquire()
-                self.buffers.append(fresh)
-            except MemoryError:
-                return False
-            self.tail = fresh
+        try:
+            fresh = (<BufferPool> _buffer_pool).acquire()
+            self.buffers.append(fresh)
+        except MemoryError:
+            return False
+        self.tail = fresh
         return True
 
 
@@ -113,12 +117,14 @@ cdef class BatchBuilder:
             return SEALED
         return self.write(group, span, plain, limit)
 
-    cdef Py_ssize_t write(self, _Group group, PyObject *span, bint plain, Py_ssize_t limit) except? -9:
+    cdef inline Py_ssize_t write(
+        self, _Group group, PyObject *span, bint plain, Py_ssize_t limit
+    ) except? -9:
         cdef Writer *w
         cdef size_t before
         cdef Py_ssize_t size
         cdef int outcome
-        if not group.make_room(self.usual_size):
+        if group.lacks_room(self.usual_size) and not group.make_room():
             return NO_MEMORY
         w = &group.tail.out
         before = w.pos
@@ -133,7 +139,8 @@ cdef class BatchBuilder:
         self.usual_size = size + 64 if size < 2048 else 2048
         if not group.count:
             self.groups.append(group)
-        self.last = group
+        if self.last is not group:
+            self.last = group
         group.tail.count += 1
         group.count += 1
         self.count += 1
@@ -225,7 +232,7 @@ cdef class SpanQueue:
         cdef int is_sampled = sampled(<PyObject *> span)
         if is_sampled == 0 or is_sampled < 0 and not probably_sampled(span):
             return outcome
-        self.counters.bump(ENDED, 1)
+        self.counters.count(ENDED)
         try:
             return outcome | self.admit(span, keep, is_sampled < 0)
         except Exception:  # no memory, or no stack left
@@ -254,7 +261,7 @@ cdef class SpanQueue:
         size = batch.write(group, <PyObject *> span, False, self.max_bytes - self.nbytes)
         if size < 0:
             return self.put(span)
-        self.counters.bump(ENDED, 1)
+        self.counters.count(ENDED)
         return self.count_in(batch, size)
 
     cdef int gets_room(self, Py_ssize_t outcome, Py_ssize_t size) except -1:

@@ -22,7 +22,10 @@ cdef inline int deliver(_NativeSpan span) except -1:
     cdef Route route = span.origin.route
     if route is None or route.only_queue is None or span.end_metrics is not None:
         return deliver_to_all(span, route)
-    return enqueue(route.own[0], route.only_queue, span)
+    cdef int outcome = route.only_queue.put_own(span)
+    if outcome or not route.only_queue.attended:
+        route.own[0]._react(outcome)
+    return 0
 
 
 cdef int deliver_to_all(_NativeSpan span, Route route) except -1:

@@ -20,6 +20,7 @@ cdef struct Slots:
     Py_ssize_t count
     Py_ssize_t capacity
     Py_ssize_t dropped
+    uint64_t seen  # a bit for the hash of each key that is or was there
 
 
 @cython.final
@@ -75,7 +76,13 @@ cdef bint grow_slots(Slots *slots) noexcept:
     return True
 
 
-cdef inline Py_ssize_t find_slot(Slots *slots, PyObject *key) noexcept:
+cdef inline uint64_t bit_of(PyObject *key) noexcept:
+    # Of an exact str. No two keys with different bits are alike.
+    cdef Py_hash_t found = text_hash(key)
+    return <uint64_t> 1 << ((found if found != -1 else PyObject_Hash(key)) & 63)
+
+
+cdef Py_ssize_t find_slot(Slots *slots, PyObject *key) noexcept:
     cdef Py_ssize_t i
     for i in range(slots.count):
         if slots.at[i].key == key or otlpfast_same_text(slots.at[i].key, key):
@@ -101,7 +108,8 @@ cdef int set_slot(Slots *slots, PyObject *key, PyObject *value, Py_ssize_t most)
 cdef int place_slot(Slots *slots, Slot fresh, Py_ssize_t most) noexcept:
     # Takes over what `fresh` holds. A key that is there moves to the end, as in the SDK. Negative: no limit.
     cdef Slot old
-    cdef Py_ssize_t i = find_slot(slots, fresh.key)
+    cdef uint64_t bit = bit_of(fresh.key)
+    cdef Py_ssize_t i = find_slot(slots, fresh.key) if slots.seen & bit else -1
     cdef bint evicts = i < 0 and most >= 0 and slots.count >= most
     if evicts:
         i = 0
@@ -117,9 +125,27 @@ cdef int place_slot(Slots *slots, Slot fresh, Py_ssize_t most) noexcept:
             memmove(&slots.at[i], &slots.at[i + 1], (slots.count - i) * sizeof(Slot))
     slots.at[slots.count] = fresh
     slots.count += 1
+    slots.seen |= bit
     slots.dropped += evicts
     let_go(old)
     return EVICTED if evicts else SET
+
+
+cdef inline bint add_slot(Slots *slots, PyObject *key, PyObject *value, Py_ssize_t most) noexcept:
+    # As set_slot() for a key that is not there, where there is room for it; False, and nothing, otherwise.
+    cdef Slot *fresh
+    cdef uint64_t bit = bit_of(key)
+    if slots.seen & bit or most >= 0 and slots.count >= most or (
+        slots.count == slots.capacity and not grow_slots(slots)
+    ):
+        return False
+    fresh = &slots.at[slots.count]
+    keep(key)
+    fresh.key = key
+    hold(fresh, value)
+    slots.seen |= bit
+    slots.count += 1
+    return True
 
 
 cdef void empty_slots(Slots *slots) noexcept:
@@ -127,6 +153,7 @@ cdef void empty_slots(Slots *slots) noexcept:
     cdef Py_ssize_t i
     slots.at = NULL
     slots.count = slots.capacity = 0
+    slots.seen = 0
     for i in range(old.count):
         let_go(old.at[i])
     _slot_pool.give(old.at, old.capacity)
@@ -189,6 +216,7 @@ cdef bint collect(Slots *fresh, object attributes, Py_ssize_t longest) except -1
         if fresh.count == fresh.capacity and not grow_slots(fresh):
             raise MemoryError
         keep(key)
+        fresh.seen |= bit_of(key)
         fresh.at[fresh.count].key = key
         hold(&fresh.at[fresh.count], value)
         fresh.count += 1
@@ -239,6 +267,46 @@ cdef int evict(Slots *slots, Py_ssize_t excess) except -1:
     return 0
 
 
+cdef inline uint8_t *number_at(uint8_t *p, Slot *slot) noexcept nogil:
+    # An unboxed number as an AnyValue with its length; at most 12 bytes.
+    if slot.kind == IN_INT:
+        p = two_at(p, 1 + varint_size(<uint64_t> slot.held.number), 0x18)
+        return varint_at(p, <uint64_t> slot.held.number)
+    return fixed64_at(two_at(p, 9, 0x21), double_bits(slot.held.real))
+
+
+cdef inline bint put_short_slot(Writer *w, uint8_t tag, Slot *slot) noexcept:
+    # A short key with a number, a bool or a short text: in one go, for its length is known before. False, and
+    # nothing, for any other.
+    cdef PyObject *value = slot.held.object
+    cdef Py_ssize_t key_size, size
+    cdef uint8_t *p
+    if not is_short_ascii(slot.key):
+        return False
+    key_size = text_length(slot.key)
+    if slot.kind != IN_OBJECT:
+        size = 1 + varint_size(<uint64_t> slot.held.number) if slot.kind == IN_INT else 9
+    elif type_of(value) == py_str_type and is_short_ascii(value):
+        size = 2 + text_length(value)
+    elif type_of(value) == py_bool_type:
+        size = 2
+    else:
+        return False
+    if not room(w, key_size + size + 16):
+        return False
+    p = varint_at(byte_at(w.data + w.pos, tag), key_size + size + 4)
+    p = text_at(p, 0x0A, ascii_data(slot.key), key_size)
+    p = byte_at(p, 0x12)
+    if slot.kind != IN_OBJECT:
+        p = number_at(p, slot)
+    elif size == 2 and type_of(value) == py_bool_type:
+        p = byte_at(two_at(p, 2, 0x10), value == py_true)
+    else:
+        p = text_at(byte_at(p, <uint8_t> size), 0x0A, ascii_data(value), size - 2)
+    w.pos = p - w.data
+    return True
+
+
 cdef int put_slots(Encoding *e, uint8_t tag, uint8_t dropped_tag, Slots *slots, int depth) noexcept:
     # As put_attributes().
     cdef Writer *w = e.out
@@ -251,6 +319,8 @@ cdef int put_slots(Encoding *e, uint8_t tag, uint8_t dropped_tag, Slots *slots, 
         return BAIL
     for i in range(slots.count):
         slot = &slots.at[i]
+        if put_short_slot(w, tag, slot):
+            continue
         if not room(w, 16):
             return NO_MEMORY
         put_byte(w, tag)
@@ -258,18 +328,12 @@ cdef int put_slots(Encoding *e, uint8_t tag, uint8_t dropped_tag, Slots *slots, 
         if not put_text(w, 0x0A, slot.key) or not room(w, 16):
             return NO_MEMORY
         put_byte(w, 0x12)
-        if slot.kind == IN_INT:
-            put_byte(w, 1 + varint_size(<uint64_t> slot.held.number))
-            put_byte(w, 0x18)
-            put_varint(w, <uint64_t> slot.held.number)
-        elif slot.kind == IN_FLOAT:
-            put_byte(w, 9)
-            put_byte(w, 0x21)
-            put_double(w, slot.held.real)
-        else:
+        if slot.kind == IN_OBJECT:
             outcome = put_any(e, slot.held.object, depth)
             if outcome != OK:
                 return outcome
+        else:
+            w.pos = number_at(w.data + w.pos, slot) - w.data
         if not end(w, start, 1):
             return NO_MEMORY
     return put_dropped(w, dropped_tag, slots.dropped)

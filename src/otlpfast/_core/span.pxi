@@ -26,20 +26,24 @@ _status_codes = (StatusCode.UNSET, StatusCode.OK, StatusCode.ERROR)
 _bare_statuses = {code: Status(code) for code in _status_codes}
 
 
+cdef struct Spare:  # a Context to use again, if any, and the retired span in it, borrowed, if any
+    PyObject *context
+    PyObject *span
+
+
 @cython.final
 @cython.no_gc_clear  # the containers that a cycle goes through can be cleared; a span is never half empty
-@cython.freelist(256)
 cdef class _NativeSpan:
     """A recorded span; ``otlpfast.Span`` is what it says it is."""
 
     cdef object __weakref__
-    cdef PyObject *own  # __dict__, made when something is put into it
+    cdef PyObject *own  # __dict__, see idle.pxi
     cdef _Origin origin
     cdef object span_name, span_kind, span_status, trace_state
     cdef object own_context, parent_context  # SpanContext, once asked for
     cdef object begun_object, ended_object  # times that are no plain nanoseconds
     cdef object attributes_object, events_object, links_object, end_metrics
-    cdef object spare  # a Context to use again for the next child
+    cdef Spare spare  # for the next child
     cdef PyObject *active  # the Context in which it is current, borrowed from the scope that made it so
     cdef Context ids, parent_ids
     cdef Slots slots
@@ -53,8 +57,10 @@ cdef class _NativeSpan:
 
     def __dealloc__(self):
         cdef PyObject *own = self.own
-        self.own = NULL
+        cdef PyObject *spare = self.spare.context
+        self.own = self.spare.context = NULL
         drop(own)
+        drop(spare)
         empty_slots(&self.slots)
         empty_rows(&self.events)
         empty_rows(&self.links)
@@ -103,6 +109,15 @@ cdef class _NativeSpan:
                 return
         self.attributes_now()
         self.set_in_object(key, value)
+
+    cdef inline bint add_attribute(self, PyObject *key, PyObject *value) noexcept:
+        # The usual case of set_attribute(). False, and nothing, in any other.
+        return (
+            type_of(key) == py_str_type and text_length(key) != 0 and not self.has_ended
+            and self.attributes_object is None and self.slots.count < MANY
+            and is_simple(value, self.origin.max_span_length)
+            and add_slot(&self.slots, key, value, self.origin.max_attributes)
+        )
 
     cdef object set_in_object(self, key, value):
         try:
@@ -310,7 +325,7 @@ cdef class _NativeSpan:
         self.begin(start_time)
         announce(self, parent_context)
 
-    cdef int begin(self, start_time) except -1:
+    cdef inline int begin(self, start_time) except -1:
         self.has_begun = True
         if start_time is None:
             self.begun_at = now_ns()
@@ -350,12 +365,12 @@ cdef class _NativeSpan:
             note_error(self, error, self.records_exceptions, self.sets_status, True)
         self.end_as_seen()
 
-    cdef int end_as_seen(self) except -1:
+    cdef inline int end_as_seen(self) except -1:
         # Somebody may have put an end() of their own on this very span.
-        if self.own == NULL:
-            self.end()
-        else:
+        if is_changed(self):
             (<object> self).end()
+        else:
+            self.end()
         return 0
 
     def _readable_span(self):
@@ -375,7 +390,7 @@ cdef class _NativeSpan:
         return self.twin(attributes, events, deepcopy(self.links_now(), memo))
 
     cdef object twin(self, attributes, events, links):
-        cdef _NativeSpan twin = _NativeSpan.__new__(_NativeSpan)
+        cdef _NativeSpan twin = fresh_span()
         twin.origin, twin.span_name, twin.span_kind = self.origin, self.span_name, self.span_kind
         twin.span_status, twin.trace_state, twin.ids = self.span_status, self.trace_state, self.ids
         twin.own_context, twin.parent_context = self.own_context, self.parent_context
@@ -386,7 +401,7 @@ cdef class _NativeSpan:
         twin.has_odd_context = self.has_odd_context
         twin.records_exceptions, twin.sets_status = self.records_exceptions, self.sets_status
         twin.attributes_object, twin.events_object, twin.links_object = attributes, events, links
-        if self.own != NULL:
+        if is_changed(self):
             PyObject_GenericGetDict(twin, NULL).update(<object> self.own)
         return twin
 
@@ -750,22 +765,6 @@ cdef class _NativeSpan:
 
 # --- garbage collection
 
-ctypedef int (*visitproc)(PyObject *, void *) noexcept
-ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
-
-cdef extern from *:
-    """
-    /* Cython would make the __dict__ of each span with it; here it is made when it is used. */
-    static traverseproc otlpfast_open(PyTypeObject *type, Py_ssize_t dict_offset, traverseproc traverse) {
-        traverseproc fields = type->tp_traverse;
-        type->tp_dictoffset = dict_offset;
-        type->tp_traverse = traverse;
-        PyType_Modified(type);
-        return fields;
-    }
-    """
-    traverseproc open_type "otlpfast_open"(PyTypeObject *, Py_ssize_t, traverseproc)
-
 cdef traverseproc _traverse_fields
 
 
@@ -798,6 +797,8 @@ cdef int traverse_span(PyObject *self, visitproc visit, void *arg) noexcept:
     cdef int outcome = _traverse_fields(self, visit, arg)
     if outcome == 0 and span.own != NULL:
         outcome = visit(span.own, arg)
+    if outcome == 0 and span.spare.context != NULL:
+        outcome = visit(span.spare.context, arg)
     if outcome == 0:
         outcome = traverse_slots(&span.slots, visit, arg)
     if outcome == 0:
@@ -810,3 +811,75 @@ _traverse_fields = open_type(
     <PyTypeObject *> _NativeSpan, <char *> &_probe.own - <char *> <PyObject *> _probe, traverse_span
 )
 _probe = None
+
+
+# --- spans that wait to be used again
+
+cdef Idle _idle_spans
+
+
+cdef void retire_span(PyObject *self) noexcept:
+    part(self)
+    reset_span(self)
+    retire(&_idle_spans, self)
+
+
+cdef void reset_span(PyObject *self) noexcept:
+    # Nobody knows it any more: what dies with a field finds it nowhere.
+    close_dict(self)
+    if (<_NativeSpan> self).slots.at != NULL:
+        empty_slots(&(<_NativeSpan> self).slots)
+    if (<_NativeSpan> self).events.at != NULL:
+        empty_rows(&(<_NativeSpan> self).events)
+    if (<_NativeSpan> self).links.at != NULL:
+        empty_rows(&(<_NativeSpan> self).links)
+    (<_NativeSpan> self).slots.dropped = 0
+    (<_NativeSpan> self).events.dropped = (<_NativeSpan> self).links.dropped = 0
+    (<_NativeSpan> self).origin = None
+    (<_NativeSpan> self).span_name = None
+    # The usual ones stay, for the next span has them too.
+    if (<_NativeSpan> self).span_kind is not _internal:
+        (<_NativeSpan> self).span_kind = None
+    if (<_NativeSpan> self).span_status is not _unset:
+        (<_NativeSpan> self).span_status = None
+    if <PyObject *> (<_NativeSpan> self).trace_state != _default_trace_state:
+        (<_NativeSpan> self).trace_state = None
+    if (<_NativeSpan> self).own_context is not None:
+        (<_NativeSpan> self).own_context = None
+    if (<_NativeSpan> self).parent_context is not None:
+        (<_NativeSpan> self).parent_context = None
+    if (<_NativeSpan> self).begun_object is not None:
+        (<_NativeSpan> self).begun_object = None
+    if (<_NativeSpan> self).ended_object is not None:
+        (<_NativeSpan> self).ended_object = None
+    if (<_NativeSpan> self).attributes_object is not None:
+        (<_NativeSpan> self).attributes_object = None
+    if (<_NativeSpan> self).events_object is not None:
+        (<_NativeSpan> self).events_object = None
+    if (<_NativeSpan> self).links_object is not None:
+        (<_NativeSpan> self).links_object = None
+    if (<_NativeSpan> self).end_metrics is not None:
+        (<_NativeSpan> self).end_metrics = None
+    if (<_NativeSpan> self).spare.context != NULL:
+        drop_spare(&(<_NativeSpan> self).spare)
+
+
+recycle(&_idle_spans, <PyTypeObject *> _NativeSpan, retire_span)
+
+
+cdef void drop_spare(Spare *spare) noexcept:
+    cdef PyObject *context = spare.context
+    spare.context = NULL
+    drop(context)
+
+
+cdef inline _NativeSpan fresh_span():
+    # Its plain fields are the caller's to set.
+    return begun_span(<_NativeSpan> take(&_idle_spans))
+
+
+cdef inline _NativeSpan begun_span(_NativeSpan span):
+    open_dict(span)
+    span.active = NULL
+    span.has_begun = span.has_ended = span.has_parent = span.is_odd = span.has_odd_context = False
+    return span

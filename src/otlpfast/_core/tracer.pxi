@@ -11,6 +11,7 @@ cdef struct Asked:  # the arguments of start_span(), borrowed
     bint sets_status
     PyObject *current  # the current context, where it is known
     PyObject *above  # the answer: the parent, borrowed from its context, if it is one of our own spans
+    PyObject **spare  # where to put the Context that the span is in already, if it is in one
 
 
 @cython.final
@@ -36,6 +37,7 @@ cdef class _NativeTracer:
         self.id_generator = stock.id_generator
         self._tracer_config = stock._tracer_config
         self._tracer_metrics = stock._tracer_metrics
+        open_dict(self)
 
     @property
     def __class__(self):
@@ -68,24 +70,27 @@ cdef class _NativeTracer:
         cdef Asked asked = Asked(
             <PyObject *> name, <PyObject *> context, <PyObject *> kind, <PyObject *> attributes,
             <PyObject *> links, <PyObject *> start_time, record_exception, set_status_on_exception,
-            NULL, NULL,
+            NULL, NULL, NULL,
         )
         return self.begin(&asked)
 
     def start_as_current_span(
         self, name, context=None, kind=_internal, attributes=None, links=(), start_time=None,
-        bint record_exception=True, bint set_status_on_exception=True, bint end_on_exit=True,
+        record_exception=True, set_status_on_exception=True, end_on_exit=True,
     ):
         """For a ``with``, or to decorate a function or coroutine function: a span that is current in it.
 
         See ``opentelemetry.trace.Tracer.start_as_current_span()``.
         """
-        cdef _SpanScope scope = _SpanScope.__new__(_SpanScope)
-        scope.tracer, scope.name, scope.context, scope.kind = self, name, context, kind
-        scope.attributes, scope.links, scope.start_time = attributes, links, start_time
-        scope.records_exceptions, scope.sets_status = record_exception, set_status_on_exception
-        scope.ends = end_on_exit
-        return scope
+        cdef PyObject *given[CURRENT_ARGUMENTS]
+        record_exception, set_status_on_exception = bool(record_exception), bool(set_status_on_exception)
+        end_on_exit = bool(end_on_exit)
+        given[A_NAME], given[A_CONTEXT] = <PyObject *> name, <PyObject *> context
+        given[A_KIND], given[A_ATTRIBUTES] = <PyObject *> kind, <PyObject *> attributes
+        given[A_LINKS], given[A_START_TIME] = <PyObject *> links, <PyObject *> start_time
+        given[A_RECORD] = <PyObject *> record_exception
+        given[A_STATUS], given[A_END] = <PyObject *> set_status_on_exception, <PyObject *> end_on_exit
+        return given_scope(self, given)
 
     cdef object begin(self, Asked *asked):
         # Nothing here raises but for lack of memory: what is not built in is asked elsewhere.
@@ -115,18 +120,32 @@ cdef class _NativeTracer:
             return non_recording_span(&ids)
         return self.recorded_span(asked, &ids, above, &parent)
 
-    cdef _NativeSpan recorded_span(self, Asked *asked, Context *ids, object above, Context *parent):
+    cdef inline _NativeSpan recorded_span(self, Asked *asked, Context *ids, object above, Context *parent):
         cdef _NativeSpan span = self.new_span(asked, ids, above, parent)
         span.begin(<object> asked.start_time)
         announce(span, <object> asked.context)
         return span
 
-    cdef _NativeSpan new_span(self, Asked *asked, Context *ids, object above, Context *parent):
-        cdef _NativeSpan span = _NativeSpan.__new__(_NativeSpan)
+    cdef inline _NativeSpan new_span(self, Asked *asked, Context *ids, object above, Context *parent):
+        cdef Spare *place = NULL
+        cdef _NativeSpan span
+        if asked.spare != NULL:
+            place = place_of_spare(asked.current, asked.above)
+        if place == NULL or place.context == NULL or place.span == NULL:
+            span = fresh_span()
+        else:
+            asked.spare[0], place.context = place.context, NULL
+            PyObject_GC_Track(place.span)
+            span = begun_span(<_NativeSpan> place.span)
         span.origin = self.origin
-        span.span_name, span.span_kind, span.span_status = <object> asked.name, <object> asked.kind, _unset
+        span.span_name = <object> asked.name
+        if <PyObject *> span.span_kind != asked.kind:
+            span.span_kind = <object> asked.kind
+        if span.span_status is not _unset:
+            span.span_status = _unset
+        if <PyObject *> span.trace_state != ids.trace_state:
+            span.trace_state = <object> ids.trace_state
         span.ids = ids[0]
-        span.trace_state = <object> ids.trace_state
         if above is not None:
             span.has_parent = True
             span.parent_ids = parent[0]
@@ -375,7 +394,9 @@ cdef int give_links(_NativeSpan span, links) except -1:
 
 
 cdef _NativeNonRecordingSpan non_recording_span(Context *ids):
-    cdef _NativeNonRecordingSpan span = _NativeNonRecordingSpan.__new__(_NativeNonRecordingSpan)
+    cdef _NativeNonRecordingSpan span = <_NativeNonRecordingSpan> take(&_idle_unrecorded)
+    open_dict(span)
     span.ids = ids[0]
-    span.trace_state = <object> ids.trace_state
+    if <PyObject *> span.trace_state != ids.trace_state:
+        span.trace_state = <object> ids.trace_state
     return span

@@ -10,6 +10,7 @@ cdef extern from *:
     """
     #include <stdint.h>
     #include <stdlib.h>
+    #include <string.h>
 
     typedef struct { uint8_t *data; size_t pos; size_t cap; int failed; } otlpfast_writer;
 
@@ -31,6 +32,16 @@ cdef extern from *:
         return 1;
     }
 
+    /* memcpy() without a call for what is short, as keys and most values are. */
+    static inline void otlpfast_copy(uint8_t *to, const void *data, size_t n) {
+        const uint8_t *from = (const uint8_t *)data;
+        if (n > 32) memcpy(to, from, n);
+        else if (n >= 16) { memcpy(to, from, 16); memcpy(to + n - 16, from + n - 16, 16); }
+        else if (n >= 8) { memcpy(to, from, 8); memcpy(to + n - 8, from + n - 8, 8); }
+        else if (n >= 4) { memcpy(to, from, 4); memcpy(to + n - 4, from + n - 4, 4); }
+        else if (n) { to[0] = from[0]; to[n / 2] = from[n / 2]; to[n - 1] = from[n - 1]; }
+    }
+
     /* Whole words: a byte store could be one into the writer itself, for all that the compiler knows. */
     static inline uint64_t otlpfast_reversed(uint64_t n) {
     #if defined(__GNUC__) || defined(__clang__)
@@ -49,6 +60,7 @@ cdef extern from *:
     #  define OTLPFAST_BIG(n) otlpfast_reversed(n)
     #endif
     """
+    void copy_bytes "otlpfast_copy"(uint8_t *to, const void *data, size_t n) noexcept nogil
     uint64_t little_endian "OTLPFAST_LITTLE"(uint64_t n) noexcept nogil
     uint64_t big_endian "OTLPFAST_BIG"(uint64_t n) noexcept nogil
     ctypedef struct Writer "otlpfast_writer":
@@ -98,10 +110,14 @@ cdef inline void put_fixed64(Writer *w, uint64_t n) noexcept nogil:
     w.pos += 8
 
 
-cdef inline void put_double(Writer *w, double value) noexcept nogil:
+cdef inline uint64_t double_bits(double value) noexcept nogil:
     cdef uint64_t bits
     memcpy(&bits, &value, 8)
-    put_fixed64(w, bits)
+    return bits
+
+
+cdef inline void put_double(Writer *w, double value) noexcept nogil:
+    put_fixed64(w, double_bits(value))
 
 
 cdef inline void put_big_endian(Writer *w, uint64_t n) noexcept nogil:
@@ -111,8 +127,49 @@ cdef inline void put_big_endian(Writer *w, uint64_t n) noexcept nogil:
 
 
 cdef inline void put_bytes(Writer *w, const void *data, size_t n) noexcept nogil:
-    memcpy(w.data + w.pos, data, n)
+    copy_bytes(w.data + w.pos, data, n)
     w.pos += n
+
+
+# The same at a place whose room was asked for, which each returns moved on: a writer's own position would be
+# read and written again for each byte.
+
+cdef inline uint8_t *byte_at(uint8_t *p, uint8_t byte) noexcept nogil:
+    p[0] = byte
+    return p + 1
+
+
+cdef inline uint8_t *two_at(uint8_t *p, uint8_t first, uint8_t second) noexcept nogil:
+    p[0], p[1] = first, second
+    return p + 2
+
+
+cdef inline uint8_t *varint_at(uint8_t *p, uint64_t n) noexcept nogil:
+    while n >= 0x80:
+        p[0] = <uint8_t> (n | 0x80)
+        p += 1
+        n >>= 7
+    p[0] = <uint8_t> n
+    return p + 1
+
+
+cdef inline uint8_t *fixed64_at(uint8_t *p, uint64_t n) noexcept nogil:
+    cdef uint64_t word = little_endian(n)
+    memcpy(p, &word, 8)
+    return p + 8
+
+
+cdef inline uint8_t *big_endian_at(uint8_t *p, uint64_t n) noexcept nogil:
+    cdef uint64_t word = big_endian(n)
+    memcpy(p, &word, 8)
+    return p + 8
+
+
+cdef inline uint8_t *text_at(uint8_t *p, uint8_t tag, const void *data, size_t n) noexcept nogil:
+    # Of less than 128 bytes.
+    p = two_at(p, tag, <uint8_t> n)
+    copy_bytes(p, data, n)
+    return p + n
 
 
 cdef inline size_t begin(Writer *w, int width) noexcept nogil:

@@ -48,10 +48,13 @@ def has_instrumentation() -> bool:
 @contextmanager
 def _without_folder() -> Iterator[None]:
     # A Python process started while this one configures itself would start one, and so on.
-    before = os.environ.get("PYTHONPATH", "")
-    others = [folder for folder in before.split(os.pathsep) if folder != FOLDER]
-    os.environ["PYTHONPATH"] = os.pathsep.join(others)
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if FOLDER not in before:
+        yield
+        return
+    os.environ["PYTHONPATH"] = os.pathsep.join(folder for folder in before if folder != FOLDER)
     try:
         yield
     finally:
-        os.environ["PYTHONPATH"] = before
+        now = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+        os.environ["PYTHONPATH"] = os.pathsep.join([FOLDER, *now])

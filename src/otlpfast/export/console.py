@@ -21,6 +21,7 @@ _DIM, _BOLD, _RED, _END = "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[0m"
 _DEEPEST = 16  # levels that are indented
 _REMEMBERED = 256  # traces whose root was shown, for what ends after it
 _NAME_LENGTH = 100
+_REASONS = ("error.type", "http.response.status_code", "http.status_code")  # where a status says nothing
 
 
 class _Record(NamedTuple):
@@ -162,7 +163,9 @@ def _has_colour(stream: TextIO) -> bool:
 def _error_of(span: ReadableSpan) -> str | None:
     if span.status.status_code is not StatusCode.ERROR:
         return None
-    return printable(span.status.description or "error", _NAME_LENGTH)
+    attributes = span.attributes or {}
+    reasons = (span.status.description, *(attributes.get(key) for key in _REASONS))
+    return printable(str(next(filter(None, reasons), "")), _NAME_LENGTH)
 
 
 def _lines(trace_id: int, trace: _Trace, colour: bool) -> Iterator[str]:
@@ -171,14 +174,15 @@ def _lines(trace_id: int, trace: _Trace, colour: bool) -> Iterator[str]:
         begun = datetime.fromtimestamp(max(record.start, 0) / 1e9).strftime("%H:%M:%S.%f")[:-3]
         took = f"{_duration(record.end - record.start):>8}"
         name = "  " * min(depth, _DEEPEST) + record.name
-        error = "" if record.error is None else f"  {record.error}"
+        error = f"  {record.error}" if record.error else ""
         if colour:
-            style = _RED if error else _BOLD if not depth else ""
+            style = _BOLD if not depth else ""
+            style = style if record.error is None else _RED
             yield f"{_DIM}{begun}{_END} {took}  {style}{name}{error}{_END if style else ''}" + (
                 f"  {_DIM}{note}{_END}" if note else ""
             )
         else:
-            mark = f"  ERROR{error}" if error else ""
+            mark = "" if record.error is None else f"  ERROR{error}"
             yield f"{begun} {took}  {name}{mark}" + (f"  ({note})" if note else "")
         note = ""
 

@@ -86,6 +86,7 @@ class Calls:
         self.stop.set()
         self.line().wait_idle(timeout)
         self.hang_up()
+        self.line().end()
 
 
 class _Line:
@@ -137,6 +138,13 @@ class _Line:
         if channel is not None:
             with suppress(Exception):
                 channel.close()
+
+    def end(self) -> None:
+        with self._changed:
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            with suppress(Exception):
+                spare.close()
 
     def wait_idle(self, timeout: float) -> bool:
         """Not for this thread's own call, in the middle of which a signal handler may be."""

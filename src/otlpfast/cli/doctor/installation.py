@@ -78,8 +78,8 @@ def _implementation() -> Finding:
     if loaded == "c":
         return Finding("implementation", "ok", f"compiled: {why}")
     if _choice.DISABLED:
-        why = "OTLPFAST_DISABLED=true"
-    elif wanted == "auto":
+        return Finding("implementation", "ok", "none is used: OTLPFAST_DISABLED=true")
+    if wanted == "auto":
         why = "no compiled core was built for this Python"
     text = f"plain Python, which is slower: {why}"
     fix = (
