@@ -107,7 +107,7 @@ class Delivery:
         except Exception as error:
             return self._raised(error, count)
         if _is_sound(outcome, count):
-            return replace(outcome, failed=count - _settled(outcome))
+            return _mended(outcome, count)
         name = type(self.exporter).__name__
         self.log.warning("nonsense", "the exporter %s answered %d spans with %r", name, count, outcome)
         return ExportOutcome(failed=count)
@@ -126,7 +126,7 @@ class Delivery:
             outcome = ExportOutcome(failed=batch.count)
         if not outcome.failed:
             return outcome, 0
-        return outcome, spooling.keep(_remains(batch, outcome))
+        return outcome, spooling.keep((batch,) if outcome.failed == batch.count else outcome.remains)
 
     def spill(self, waiting: SpanQueue) -> bool:
         """Moves the oldest batch that waits to the spool; False where there is none, or no way to now.
@@ -208,15 +208,19 @@ def _is_sound(outcome: ExportOutcome, count: int) -> bool:
     return _settled(outcome) <= count
 
 
-def _remains(batch: SpanBatch, outcome: ExportOutcome) -> tuple[SpanBatch, ...]:
-    """The spans of a batch that failed; nothing where its exporter does not say which ones they are."""
-    if outcome.failed == batch.count:
-        return (batch,)
-    try:
-        known = sum(piece.count for piece in outcome.remains)
-    except Exception:
-        return ()
-    return outcome.remains if known == outcome.failed else ()
+def _mended(outcome: ExportOutcome, count: int) -> ExportOutcome:
+    """Numbers that add up; no remains where they are not just what failed, no wish that is no number."""
+    failed = count - _settled(outcome)
+    remains, wish = outcome.remains, outcome.retry_after
+    if (
+        not isinstance(remains, tuple)
+        or not all(isinstance(piece, SpanBatch) for piece in remains)
+        or sum(piece.count for piece in remains) != failed
+    ):
+        remains = ()
+    return replace(
+        outcome, failed=failed, remains=remains, retry_after=wish if isinstance(wish, (int, float)) else 0.0
+    )
 
 
 def _settled(outcome: ExportOutcome) -> int:

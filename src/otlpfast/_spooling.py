@@ -129,9 +129,13 @@ class Spooling:
         except ValueError:  # no request of ours, for all that its checksum holds
             self._settle(record, ExportOutcome(failed=record.count))
             return False
-        outcome = send(batch)
+        outcome = ExportOutcome(failed=record.count)
+        try:
+            outcome = send(batch)
+        finally:  # also where something is raised, which must not be repeated at once
+            if outcome.failed:
+                self._not_taken(record, outcome)
         if outcome.failed:
-            self._not_taken(record, outcome)
             return False
         self._strikes = 0
         self._live.succeeded()
