@@ -11,13 +11,18 @@ import pytest
 from otlpfast import ExportOutcome, SpanBatch
 from otlpfast.export import retry
 
+from .collector import PATIENCE
 from .exporting import make_fixture  # noqa: F401
 from .pipeline import (
     Batching,
     Encoded,
+    Held,
     account,
     batching_fixture,  # noqa: F401
     end_spans,
+    in_threads,
+    names,
+    soon,
     until,
 )
 from .spans import provider
@@ -78,3 +83,54 @@ def test_remains_of_a_record_that_are_none(batching: Batching, folder: Path, rem
     exporter.answer = lambda batch: ExportOutcome(exported=3, failed=2, remains=remains)
     until(lambda: processor.stats()["spooled"] == 0, "the end of the record")
     assert processor.stats() == account(5, exported=3, export_failed=2)
+
+
+# --- a disk that takes no more
+
+
+def test_a_flush_in_vain_drops_nothing_where_the_disk_is_full(batching: Batching, folder: Path) -> None:
+    exporter = Held()
+    processor = batching(exporter, spool_dir=folder, spool_max_bytes=100, max_export_batch_size=10)
+    end_spans(provider(processor), 35)
+    assert exporter.entered.wait(PATIENCE)
+    assert processor.force_flush(50) is False
+    assert processor.stats() == account(35, queued=35)
+    exporter.let_go.set()
+    assert processor.force_flush()
+    assert processor.stats() == account(35, exported=35)
+    assert names(exporter.spans) == [f"span {n}" for n in range(35)]
+
+
+def test_half_a_queue_is_not_dropped_where_the_disk_is_full(batching: Batching, folder: Path) -> None:
+    exporter = Held()
+    processor = batching(
+        exporter, spool_dir=folder, spool_max_bytes=100, max_queue_size=100, max_export_batch_size=10
+    )
+    traced = provider(processor)
+    end_spans(traced, 10, "under way")
+    assert exporter.entered.wait(PATIENCE)
+    end_spans(traced, 90)
+    assert not processor._spill_when_half_full()
+    exporter.let_go.set()
+    assert processor.force_flush()
+    assert processor.stats() == account(100, exported=100)
+
+
+def test_who_waits_for_room_goes_on_when_the_disk_has_made_some(batching: Batching, folder: Path) -> None:
+    exporter = Held()
+    processor = batching(
+        exporter,
+        spool_dir=folder,
+        max_queue_size=10,
+        max_export_batch_size=5,
+        on_full="block",
+        block_timeout_millis=60_000,
+    )
+    traced = provider(processor)
+    end_spans(traced, 5, "under way")
+    assert exporter.entered.wait(PATIENCE)
+    with soon():
+        in_threads(2, lambda number: end_spans(traced, 200))
+    stats = processor.stats()
+    assert stats == account(405, queued=stats["queued"], spooled=stats["spooled"])
+    exporter.let_go.set()

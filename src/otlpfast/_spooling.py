@@ -20,6 +20,7 @@ _logger = logging.getLogger(__name__)
 REPLAY_RATE = 16 * 1024 * 1024  # bytes a second: a collector that is just back is not flooded
 _STRIKES = 5  # refusals by a collector that takes other batches until a record is given up
 _LONGEST_REQUEST = 600.0  # seconds that a collector may ask to be left alone
+_REFUSED_FOR = 5.0  # seconds for which a spool that took no more is only asked where there is no other way
 _HOUSEKEEPING = 30.0  # seconds between two looks for orphans and for what is too old
 
 
@@ -63,6 +64,7 @@ class Spooling:
         self._is_healthy = False  # the collector took a new batch since a record failed
         self._house_at = 0.0
         self._has_kept = self._has_refused = False
+        self._refused_until = 0.0
         self.appended: Callable[[], None] = lambda: None  # is told that there is something to sync
         self.log = RateLimitedLog(_logger)
 
@@ -81,6 +83,10 @@ class Spooling:
         self._live.succeeded()
         self._is_healthy = True
 
+    def likely_takes(self, nbytes: int) -> bool:
+        """Whether to offer so many bytes that need not go to the spool: what it refuses is lost."""
+        return self.spool.has_room(nbytes) and time.monotonic() >= self._refused_until
+
     def keep(self, pieces: Sequence[SpanBatch]) -> int:
         """Writes encoded spans to the spool; how many spans it took. ``tell()`` then says so, unlocked."""
         kept = sum(piece.count for piece in pieces if self.spool.append(piece.buffers, piece.count))
@@ -89,6 +95,7 @@ class Spooling:
             self.appended()
         if kept < sum(piece.count for piece in pieces):
             self._has_refused = True
+            self._refused_until = time.monotonic() + _REFUSED_FOR
         return kept
 
     def tell(self) -> None:
