@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from otlpfast import ExportOutcome, SpanBatch
+from otlpfast._spool import Spool
 from otlpfast.export import retry
 
 from .collector import PATIENCE
@@ -134,3 +137,48 @@ def test_who_waits_for_room_goes_on_when_the_disk_has_made_some(batching: Batchi
     stats = processor.stats()
     assert stats == account(405, queued=stats["queued"], spooled=stats["spooled"])
     exporter.let_go.set()
+
+
+# --- signals
+
+
+@pytest.mark.parametrize("shut", [False, True])
+def test_a_handler_flushes_in_the_middle_of_writing(
+    batching: Batching, folder: Path, monkeypatch: pytest.MonkeyPatch, shut: bool
+) -> None:
+    exporter = Held()
+    processor = batching(exporter, spool_dir=folder, max_queue_size=10, max_export_batch_size=5)
+    traced = provider(processor)
+    end_spans(traced, 5, "under way")
+    assert exporter.entered.wait(PATIENCE)
+    handled = threading.Event()
+
+    def handle(*_: object) -> None:
+        handled.set()
+        exporter.let_go.set()
+        with soon():
+            if shut:
+                processor.shutdown(60_000)
+            else:
+                processor.force_flush(60_000)
+
+    append = Spool.append
+
+    def interrupted(self: Spool, *args: Any) -> bool:
+        if not handled.is_set():
+            signal.raise_signal(signal.SIGUSR1)
+        return append(self, *args)
+
+    monkeypatch.setattr(Spool, "append", interrupted)
+    old = signal.signal(signal.SIGUSR1, handle)
+    try:
+        while not handled.is_set():
+            end_spans(traced, 1)
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+    if not shut:
+        assert processor.force_flush()
+        until(lambda: processor.stats()["spooled"] == 0, "what was written")
+    stats = processor.stats()
+    assert stats == account(stats["ended"], exported=stats["exported"], **stats["dropped"])
+    assert stats["dropped"] == {} or shut

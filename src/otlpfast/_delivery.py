@@ -165,9 +165,12 @@ class Delivery:
             self.counters.add("encode_error", unencodable)
             self.counters.add("queue_full", count - kept - unencodable)
 
-    def settle(self, deadline: float) -> bool:
-        """Waits for a batch that is on its way to the spool; whether it is there by the deadline."""
-        if self._spilling_in == threading.get_ident():
+    def settle(self, deadline: float, thread: int) -> bool:
+        """Waits for a batch that is on its way to the spool; whether it is there by the deadline.
+
+        Not for one that waits itself for the ``thread`` that asks: a signal handler has interrupted it.
+        """
+        if self._spilling_in == thread:
             return False
         settled = self._spill_lock.acquire(timeout=max(deadline - time.monotonic(), 0))
         if settled:
