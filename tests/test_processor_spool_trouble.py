@@ -182,3 +182,16 @@ def test_a_handler_flushes_in_the_middle_of_writing(
     stats = processor.stats()
     assert stats == account(stats["ended"], exported=stats["exported"], **stats["dropped"])
     assert stats["dropped"] == {} or shut
+
+
+# --- crowds
+
+
+def test_a_crowd_of_orphans_is_delivered_without_a_break(batching: Batching, folder: Path) -> None:
+    for number in range(50):
+        dead = batching(Encoded(failed), spool_dir=folder)
+        end_spans(provider(dead), 1, f"of {number}:")
+        dead.shutdown()
+    exporter = Encoded()
+    end_spans(provider(batching(exporter, spool_dir=folder)), 1, "later")
+    until(lambda: len(exporter.batches) == 50, "what 50 processes left")

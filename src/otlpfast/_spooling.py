@@ -169,6 +169,8 @@ class Spooling:
         """The record is done with; spans of this process's account are counted where they went."""
         self.spool.acknowledge(record)
         if not record.own:
+            if self.spool.spans == self.spool.own_spans:
+                self._house_at = 0.0  # adopted is only so much at once: there may be more
             return
         self._counters.add("exported", outcome.exported)
         self._counters.add("rejected", outcome.rejected)
