@@ -88,6 +88,41 @@ def test_remains_of_a_record_that_are_none(batching: Batching, folder: Path, rem
     assert processor.stats() == account(5, exported=3, export_failed=2)
 
 
+def test_what_can_not_be_encoded_says_nothing_of_the_collector(batching: Batching, folder: Path) -> None:
+    exporter = Encoded(failed)
+    processor = batching(exporter, spool_dir=folder)
+    end_spans(provider(processor), 5)
+    assert processor.force_flush()
+    spooling = processor._delivery.spooling
+    assert spooling is not None
+    failures, spooling._live.next = spooling._live.failures, 0.0  # it is time to try again
+    processor._delivery.deliver([], 0, 1.0)  # as where none of the spans taken has valid ids
+    assert spooling._live.failures == failures > 0
+    assert processor.stats() == account(5, spooled=5)
+
+
+def test_a_record_that_moves_on_leaves_its_strikes_to_nobody(batching: Batching, folder: Path) -> None:
+    exporter = Encoded(failed)
+    processor = batching(exporter, spool_dir=folder, max_export_batch_size=64)
+    end_spans(provider(processor), 64)
+    assert processor.force_flush()
+    spooling = processor._delivery.spooling
+    assert spooling is not None
+    strikes = []
+
+    def halve(batch: SpanBatch) -> ExportOutcome:
+        strikes.append(spooling._strikes)
+        spooling._is_healthy = True  # as after a new batch that was taken
+        if batch.count == 1:
+            return ExportOutcome(exported=1)
+        first, rest = batch.split()
+        return ExportOutcome(exported=first.count, failed=rest.count, remains=(rest,))
+
+    exporter.answer = halve
+    until(lambda: processor.stats() == account(64, exported=64), "all of it, half by half")
+    assert set(strikes) == {0}
+
+
 # --- a disk that takes no more
 
 

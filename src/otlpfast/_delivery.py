@@ -117,7 +117,7 @@ class Delivery:
     def _hand_over(self, batch: SpanBatch, timeout: float | None) -> tuple[ExportOutcome, int]:
         """What became of a batch, and how many of its failed spans the spool took."""
         spooling = self.spooling
-        if spooling is None:
+        if spooling is None or not batch.count:
             return self._send(batch, timeout), 0
         if spooling.shall_try():
             outcome = self._send(batch, timeout)

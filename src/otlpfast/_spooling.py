@@ -157,6 +157,7 @@ class Spooling:
         self._strikes += self._is_healthy
         self._is_healthy = False
         if outcome.failed < record.count and record.own:
+            self._strikes = 0  # those were its, and what remains is another
             kept = sum(p.count for p in outcome.remains if self.spool.append(p.buffers, p.count))
             self._settle(record, outcome, kept)
         elif self._strikes >= _STRIKES:
