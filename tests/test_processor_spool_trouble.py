@@ -123,6 +123,18 @@ def test_a_record_that_moves_on_leaves_its_strikes_to_nobody(batching: Batching,
     assert set(strikes) == {0}
 
 
+def test_an_exporter_that_shuts_down_its_processor_loses_nothing(batching: Batching, folder: Path) -> None:
+    def export(batch: SpanBatch) -> ExportOutcome:
+        processor.shutdown()
+        return failed(batch)
+
+    exporter = Encoded(export)
+    processor = batching(exporter, spool_dir=folder, max_export_batch_size=5)
+    end_spans(provider(processor), 5)
+    until(lambda: processor.stats()["queued"] == 0, "the end of the export")
+    assert processor.stats() == account(5, spooled=5)
+
+
 # --- a disk that takes no more
 
 

@@ -269,7 +269,8 @@ class BatchSpanProcessor(SpanProcessor):
             text = "shutdown() ran out of time: %d spans were dropped"
             self._log.warning("out of time", text, dropped)
         self._delivery.shutdown(deadline)
-        if self._spool:
+        # Where the exporter itself calls this, its batch may have to go to the disk; the process closes that.
+        if self._spool and not self._worker.exports_here():
             # An export that was cut off just now still has to bring its batch to the disk.
             self._worker.join(time.monotonic() + _LAST_WORDS)
             self._spool.close()
