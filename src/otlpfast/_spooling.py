@@ -125,9 +125,10 @@ class Spooling:
             self._keep_house()
         if self._live.failures if last else not self._replay.is_due():
             return False
+        known = self.spool.records  # before: another thread may append one any moment
         record = self.spool.oldest()
         if record is None:
-            if self.spool.records:  # they can't be read now
+            if known and self.spool.records:  # they can't be read now
                 self._replay.next = self._house_at
             self._reconcile()
             return False
