@@ -197,3 +197,24 @@ def test_shutdown_lets_those_go_on_who_wait(batching: Batching) -> None:
 def test_wrong_arguments(settings: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         BatchSpanProcessor(Encoded(), **settings)
+
+
+@kinds
+def test_who_waits_for_room_in_vain_at_shutdown_leaves_nothing_behind(batching: Batching, kind: str) -> None:
+    exporter = Held()
+    processor = batching(exporter, max_queue_bytes=100_000, on_full="block", block_timeout_millis=60_000)
+    tracer = traced_by(kind, processor).get_tracer("tests")
+
+    def end_large(name: str) -> None:
+        tracer.start_span(name, attributes={"text": "x" * 60_000}).end()
+
+    end_large("under way")
+    processor._worker.hurry()
+    assert exporter.entered.wait(PATIENCE)
+    waits = threading.Thread(target=end_large, args=("waits",), daemon=True)
+    waits.start()
+    until(lambda: processor.stats()["ended"] == 2, "the span that waits")
+    processor.shutdown(100)
+    exporter.let_go.set()
+    waits.join(PATIENCE)
+    until(lambda: processor.stats() == account(2, exported=1, shutdown=1), "an end for both")

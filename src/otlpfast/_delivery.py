@@ -107,7 +107,7 @@ class Delivery:
         except Exception as error:
             return self._raised(error, count)
         if _is_sound(outcome, count):
-            return replace(outcome, failed=count - _settled(outcome))
+            return _mended(outcome, count)
         name = type(self.exporter).__name__
         self.log.warning("nonsense", "the exporter %s answered %d spans with %r", name, count, outcome)
         return ExportOutcome(failed=count)
@@ -117,7 +117,7 @@ class Delivery:
     def _hand_over(self, batch: SpanBatch, timeout: float | None) -> tuple[ExportOutcome, int]:
         """What became of a batch, and how many of its failed spans the spool took."""
         spooling = self.spooling
-        if spooling is None:
+        if spooling is None or not batch.count:
             return self._send(batch, timeout), 0
         if spooling.shall_try():
             outcome = self._send(batch, timeout)
@@ -126,7 +126,7 @@ class Delivery:
             outcome = ExportOutcome(failed=batch.count)
         if not outcome.failed:
             return outcome, 0
-        return outcome, spooling.keep(_remains(batch, outcome))
+        return outcome, spooling.keep((batch,) if outcome.failed == batch.count else outcome.remains)
 
     def spill(self, waiting: SpanQueue) -> bool:
         """Moves the oldest batch that waits to the spool; False where there is none, or no way to now.
@@ -165,9 +165,12 @@ class Delivery:
             self.counters.add("encode_error", unencodable)
             self.counters.add("queue_full", count - kept - unencodable)
 
-    def settle(self, deadline: float) -> bool:
-        """Waits for a batch that is on its way to the spool; whether it is there by the deadline."""
-        if self._spilling_in == threading.get_ident():
+    def settle(self, deadline: float, thread: int) -> bool:
+        """Waits for a batch that is on its way to the spool; whether it is there by the deadline.
+
+        Not for one that waits itself for the ``thread`` that asks: a signal handler has interrupted it.
+        """
+        if self._spilling_in == thread:
             return False
         settled = self._spill_lock.acquire(timeout=max(deadline - time.monotonic(), 0))
         if settled:
@@ -208,15 +211,19 @@ def _is_sound(outcome: ExportOutcome, count: int) -> bool:
     return _settled(outcome) <= count
 
 
-def _remains(batch: SpanBatch, outcome: ExportOutcome) -> tuple[SpanBatch, ...]:
-    """The spans of a batch that failed; nothing where its exporter does not say which ones they are."""
-    if outcome.failed == batch.count:
-        return (batch,)
-    try:
-        known = sum(piece.count for piece in outcome.remains)
-    except Exception:
-        return ()
-    return outcome.remains if known == outcome.failed else ()
+def _mended(outcome: ExportOutcome, count: int) -> ExportOutcome:
+    """Numbers that add up; no remains where they are not just what failed, no wish that is no number."""
+    failed = count - _settled(outcome)
+    remains, wish = outcome.remains, outcome.retry_after
+    if (
+        not isinstance(remains, tuple)
+        or not all(isinstance(piece, SpanBatch) for piece in remains)
+        or sum(piece.count for piece in remains) != failed
+    ):
+        remains = ()
+    return replace(
+        outcome, failed=failed, remains=remains, retry_after=wish if isinstance(wish, (int, float)) else 0.0
+    )
 
 
 def _settled(outcome: ExportOutcome) -> int:

@@ -20,6 +20,7 @@ _logger = logging.getLogger(__name__)
 REPLAY_RATE = 16 * 1024 * 1024  # bytes a second: a collector that is just back is not flooded
 _STRIKES = 5  # refusals by a collector that takes other batches until a record is given up
 _LONGEST_REQUEST = 600.0  # seconds that a collector may ask to be left alone
+_REFUSED_FOR = 5.0  # seconds for which a spool that took no more is only asked where there is no other way
 _HOUSEKEEPING = 30.0  # seconds between two looks for orphans and for what is too old
 
 
@@ -63,6 +64,7 @@ class Spooling:
         self._is_healthy = False  # the collector took a new batch since a record failed
         self._house_at = 0.0
         self._has_kept = self._has_refused = False
+        self._refused_until = 0.0
         self.appended: Callable[[], None] = lambda: None  # is told that there is something to sync
         self.log = RateLimitedLog(_logger)
 
@@ -81,6 +83,10 @@ class Spooling:
         self._live.succeeded()
         self._is_healthy = True
 
+    def likely_takes(self, nbytes: int) -> bool:
+        """Whether to offer so many bytes that need not go to the spool: what it refuses is lost."""
+        return self.spool.has_room(nbytes) and time.monotonic() >= self._refused_until
+
     def keep(self, pieces: Sequence[SpanBatch]) -> int:
         """Writes encoded spans to the spool; how many spans it took. ``tell()`` then says so, unlocked."""
         kept = sum(piece.count for piece in pieces if self.spool.append(piece.buffers, piece.count))
@@ -89,6 +95,7 @@ class Spooling:
             self.appended()
         if kept < sum(piece.count for piece in pieces):
             self._has_refused = True
+            self._refused_until = time.monotonic() + _REFUSED_FOR
         return kept
 
     def tell(self) -> None:
@@ -118,9 +125,10 @@ class Spooling:
             self._keep_house()
         if self._live.failures if last else not self._replay.is_due():
             return False
+        known = self.spool.records  # before: another thread may append one any moment
         record = self.spool.oldest()
         if record is None:
-            if self.spool.records:  # they can't be read now
+            if known and self.spool.records:  # they can't be read now
                 self._replay.next = self._house_at
             self._reconcile()
             return False
@@ -129,9 +137,13 @@ class Spooling:
         except ValueError:  # no request of ours, for all that its checksum holds
             self._settle(record, ExportOutcome(failed=record.count))
             return False
-        outcome = send(batch)
+        outcome = ExportOutcome(failed=record.count)
+        try:
+            outcome = send(batch)
+        finally:  # also where something is raised, which must not be repeated at once
+            if outcome.failed:
+                self._not_taken(record, outcome)
         if outcome.failed:
-            self._not_taken(record, outcome)
             return False
         self._strikes = 0
         self._live.succeeded()
@@ -146,6 +158,7 @@ class Spooling:
         self._strikes += self._is_healthy
         self._is_healthy = False
         if outcome.failed < record.count and record.own:
+            self._strikes = 0  # those were its, and what remains is another
             kept = sum(p.count for p in outcome.remains if self.spool.append(p.buffers, p.count))
             self._settle(record, outcome, kept)
         elif self._strikes >= _STRIKES:
@@ -158,6 +171,8 @@ class Spooling:
         """The record is done with; spans of this process's account are counted where they went."""
         self.spool.acknowledge(record)
         if not record.own:
+            if self.spool.spans == self.spool.own_spans:
+                self._house_at = 0.0  # adopted is only so much at once: there may be more
             return
         self._counters.add("exported", outcome.exported)
         self._counters.add("rejected", outcome.rejected)

@@ -29,11 +29,12 @@ class _Flush:
     about to wait would wait for the worker, and the worker for that lock.
     """
 
-    __slots__ = ("_pending", "deadline", "delivered", "told")
+    __slots__ = ("_pending", "deadline", "delivered", "thread", "told")
 
     def __init__(self, deadline: float, told: int) -> None:
         self.deadline = deadline
         self.told = told
+        self.thread = threading.get_ident()
         self.delivered = False
         self._pending = threading.Lock()
         self._pending.acquire()
@@ -174,7 +175,7 @@ class Worker:
         try:
             if time.monotonic() < flush.deadline:
                 drained = self._drain(partial=True, deadline=flush.deadline)
-                drained = drained and self._delivery.settle(flush.deadline)
+                drained = drained and self._delivery.settle(flush.deadline, flush.thread)
         finally:
             lost = self._lost()
             flush.delivered = drained and lost == flush.told

@@ -154,14 +154,18 @@ class BatchSpanProcessor(SpanProcessor):
         }[self._on_full]
 
     def _spill(self) -> bool:
-        return self._delivery.spill(self._queue)
+        spilled = self._delivery.spill(self._queue)
+        if spilled:
+            self._made_room()
+        return spilled
 
-    def _spill_all(self) -> None:
-        while self._spill():
-            pass
+    def _spill_safely(self) -> bool:
+        """Where nothing has to leave the queue: not what the spool would refuse."""
+        spooling = self._delivery.spooling
+        return spooling is not None and spooling.likely_takes(self._queue.nbytes) and self._spill()
 
     def _spill_when_half_full(self) -> bool:
-        return self._is_half_full() and self._spill()
+        return self._is_half_full() and self._spill_safely()
 
     def _is_half_full(self) -> bool:
         waiting = self._queue
@@ -239,8 +243,9 @@ class BatchSpanProcessor(SpanProcessor):
         self._after_fork()
         deadline = _deadline(timeout_millis)
         flushed = self._worker.flush(deadline)
-        if not flushed and self._spool and time.monotonic() >= deadline:
-            self._spill_all()
+        if not flushed and time.monotonic() >= deadline:
+            while self._spill_safely():
+                pass
         return flushed
 
     def shutdown(self, timeout_millis: float | None = None) -> None:
@@ -264,13 +269,15 @@ class BatchSpanProcessor(SpanProcessor):
             text = "shutdown() ran out of time: %d spans were dropped"
             self._log.warning("out of time", text, dropped)
         self._delivery.shutdown(deadline)
-        if self._spool:
+        # Where the exporter itself calls this, its batch may have to go to the disk; the process closes that.
+        if self._spool and not self._worker.exports_here():
             # An export that was cut off just now still has to bring its batch to the disk.
             self._worker.join(time.monotonic() + _LAST_WORDS)
             self._spool.close()
 
     def _close_spool(self, deadline: float) -> None:
-        self._spill_all()
+        while self._spill():
+            pass
         if self._spiller:
             self._spiller.stop()
         enough = min(deadline, time.monotonic() + _LAST_REPLAY)

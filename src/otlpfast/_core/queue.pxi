@@ -299,7 +299,7 @@ cdef class SpanQueue:
     cdef int put_encoded(self, object span, bint plain) except -1:
         cdef BatchBuilder batch
         cdef Py_ssize_t size
-        while True:
+        while not self.closed:  # here, too: in each round it may have been waited for room
             if self.open_batch is None:
                 batch = BatchBuilder.__new__(BatchBuilder)
                 if self.open_batch is None:  # making it may have run a finaliser that ended a span
@@ -313,6 +313,8 @@ cdef class SpanQueue:
                     return self.dropped(ENCODE_ERROR)
             elif size != SEALED and not self.gets_room(size, batch.refused):
                 break
+        else:
+            return self.dropped(SHUTDOWN)
         if size == OVER_LIMIT:
             return self.dropped(TOO_LARGE if batch.refused > self.max_bytes else QUEUE_FULL)
         if size < 0:
@@ -346,6 +348,8 @@ cdef class SpanQueue:
                 return self.dropped(TOO_LARGE)
             if not self.relieved(size):
                 return self.dropped(QUEUE_FULL)
+        if self.closed:  # while it was waited for room
+            return self.dropped(SHUTDOWN)
         self.kept.append(span)
         self.kept_bytes += size
         self.waiting += 1

@@ -146,12 +146,14 @@ class SpanQueue:
                 return self._dropped("too_large")
             if not self._relieved(len(data)):
                 return self._dropped("queue_full")
+        entry = None if keep else _scope_table.entry(readable.resource, readable.instrumentation_scope)
+        if self.closed:  # while it was waited for room; from here on nothing comes between
+            return self._dropped("shutdown")
         waiting: _Sized
-        if keep:
+        if entry is None:
             self._kept.append((span, len(data)))
             waiting = self._kept
         else:
-            entry = _scope_table.entry(readable.resource, readable.instrumentation_scope)
             self._encoded.append((entry, data))
             waiting = self._encoded
         self._nbytes.add(len(data))

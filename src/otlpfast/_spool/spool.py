@@ -105,6 +105,11 @@ class Spool:
         self.after_fork()
         return self._tally.nbytes
 
+    def has_room(self, nbytes: int) -> bool:
+        """Whether ``max_bytes`` lets a record of so many bytes in; the disk is not asked."""
+        self.after_fork()
+        return not self.closed and self._fits(nbytes)
+
     @property
     def refusal(self) -> str:
         """Why the last append that was refused was refused, in words."""
@@ -163,9 +168,12 @@ class Spool:
             return f"a request of {length} bytes is larger than {MAX_PAYLOAD}"
         if not 0 <= count <= MOST_SPANS:
             return f"a count of {count} spans"
-        if self._tally.on_disk + len(MAGIC) + HEADER + length > self._max_bytes:
+        if not self._fits(length):
             return f"max_bytes={self._max_bytes} is reached"
         return ""
+
+    def _fits(self, length: int) -> bool:
+        return self._tally.on_disk + len(MAGIC) + HEADER + length <= self._max_bytes
 
     def _segment_for(self, nbytes: int) -> Segment:
         """Where to append so much; OSError or ValueError where there is no place."""
