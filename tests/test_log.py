@@ -43,6 +43,18 @@ def test_a_kind_comes_once_an_interval_with_the_number_held_back(
     ]
 
 
+def test_who_asks_first_is_counted_too(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    log = RateLimitedLog(LOGGER, 60)
+    assert not log.holds_back("kind")
+    log.warning("kind", "first")
+    assert [log.holds_back("kind") for _ in range(3)] == [True] * 3
+    assert not log.holds_back("other")
+    clock[0] += 60.1
+    assert not log.holds_back("kind")
+    log.warning("kind", "second")
+    assert caplog.messages == ["first", "second (3 more like this since the last warning)"]
+
+
 def test_an_attribute_too_many_is_told_of_once_a_minute(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

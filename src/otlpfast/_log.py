@@ -58,6 +58,17 @@ class RateLimitedLog:
         self._lock = threading.RLock()  # re-entrant: a signal handler may have something to log too
         self._kinds: dict[str, tuple[float, int]] = {}
 
+    def holds_back(self, kind: str) -> bool:
+        """Whether a message of that kind would not be logged now, for which it then counts as held back.
+
+        For those that come by the thousand. It takes no lock: at worst one is counted twice, or not.
+        """
+        due, held_back = self._kinds.get(kind, (0.0, 0))
+        if monotonic() >= due:
+            return False
+        self._kinds[kind] = due, held_back + 1
+        return True
+
     def warning(self, kind: str, message: str, *args: object, interval: float | None = None) -> None:
         """Logs ``message % args`` unless the kind was logged within the interval, which can be another here.
 

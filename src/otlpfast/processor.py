@@ -209,6 +209,8 @@ class BatchSpanProcessor(SpanProcessor):
                 self._spiller.wake()
 
     def _warn_of_drops(self) -> None:
+        if self._log.holds_back("shutdown" if self._queue.closed else "dropped"):
+            return
         if self._queue.closed:
             self._log.warning("shutdown", "a span ended after shutdown() and was dropped")
             return
