@@ -186,24 +186,6 @@ def test_who_waits_for_room_goes_on_when_the_disk_has_made_some(batching: Batchi
     exporter.let_go.set()
 
 
-def test_what_is_spooled_just_as_nothing_was_found_does_not_wait(
-    batching: Batching, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    oldest, exporter = Spool.oldest, Encoded()
-    processor = batching(exporter, spool_dir=folder)
-
-    def found(self: Spool) -> Any:
-        record = oldest(self)
-        if record is None:
-            processor._spill()
-        return record
-
-    monkeypatch.setattr(Spool, "oldest", found)
-    end_spans(provider(processor), 5)
-    with soon():
-        until(lambda: processor.stats() == account(5, exported=5), "the record")
-
-
 # --- signals
 
 

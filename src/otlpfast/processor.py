@@ -157,6 +157,7 @@ class BatchSpanProcessor(SpanProcessor):
         spilled = self._delivery.spill(self._queue)
         if spilled:
             self._made_room()
+            self._worker.wake(True)  # it may sleep, and knows of no record
         return spilled
 
     def _spill_safely(self) -> bool:
