@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -133,6 +134,15 @@ def test_gunicorn(collector: Collector, folder: Path, worker: str, preload: list
     assert found(collector) == (1 if preload else WORKERS, expected)
 
 
+def statuses(folder: Path) -> list[str]:
+    """What uWSGI says its workers are doing."""
+    with socket.socket(socket.AF_UNIX) as sock, contextlib.suppress(OSError, ValueError):
+        sock.connect(str(folder / "stats"))
+        with sock.makefile() as answer:
+            return [worker["status"] for worker in json.load(answer)["workers"]]
+    return []
+
+
 @needs("uwsgi")
 @pytest.mark.parametrize("threads", [[], ["--enable-threads"]], ids=["", "threads"])
 @pytest.mark.parametrize("lazy", [[], ["--lazy-apps"]], ids=["", "lazy"])
@@ -141,9 +151,13 @@ def test_uwsgi(collector: Collector, folder: Path, lazy: list[str], threads: lis
     provider = "sdk" if threads else "otlpfast"
     command = [str(BIN / "uwsgi"), "--master", "--die-on-term", "--processes", str(WORKERS), *lazy, *threads]
     command += ["--module", "web", "--need-app", "--http-socket", "socket", "--virtualenv", sys.prefix]
+    command += ["--stats", "stats"]
     flush = {} if lazy else {"FLUSH_WHEN_LOADED": "yes"}
     with server(collector, folder, *command, PROVIDER=provider, **flush) as process:
         expected = requests(folder, 10)
+        # A worker that is told to end in the middle of a request runs no exit handler. It may still be in the
+        # middle of one when its client has the answer.
+        until(lambda: statuses(folder) == ["idle"] * WORKERS, "workers without requests")
     assert process.returncode == 0
     assert found(collector) == (WORKERS if lazy else 1, expected)
 

@@ -36,6 +36,8 @@ class Axis:
         """A logarithmic axis from the power of ten below the values to that above them."""
         positive = [value for value in values if value > 0] or [1.0]
         low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
+        low -= 10.0**low > min(positive)  # a logarithm is rounded, up or down
+        high += 10.0**high < max(positive)
         marks = [(10.0**power, f"{10.0**power:,g}{unit}") for power in range(low, max(high, low + 1) + 1)]
         return cls(title, marks, logarithmic=True)
 
