@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -137,9 +138,10 @@ def forks_in_a_handler(endpoint: str) -> dict[str, Any]:
     """The handler comes wherever the main thread is: in a span, a flush, or an export that it waits for."""
     tracer, processor = pipeline(endpoint, max_queue_size=1_000_000, max_export_batch_size=20)
     codes: list[int] = []
+    numbers = itertools.count()
 
     def handler(*_: Any) -> None:
-        number = len(codes)
+        number = next(numbers)  # a handler may interrupt this one: the timer is set again while a signal waits
 
         def child() -> bool:
             end_spans(tracer, 2, f"child {number}")
