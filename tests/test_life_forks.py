@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import signal
 import subprocess
@@ -138,16 +137,22 @@ def forks_in_a_handler(endpoint: str) -> dict[str, Any]:
     """The handler comes wherever the main thread is: in a span, a flush, or an export that it waits for."""
     tracer, processor = pipeline(endpoint, max_queue_size=1_000_000, max_export_batch_size=20)
     codes: list[int] = []
-    numbers = itertools.count()
+    forking = [False]
 
     def handler(*_: Any) -> None:
-        number = next(numbers)  # a handler may interrupt this one: the timer is set again while a signal waits
+        # The timer may have been set again while a signal waited. A fork that interrupts a fork waits for the
+        # locks of the standard library's own hooks, whatever else is loaded.
+        if forking[0]:
+            return
+        forking[0] = True
+        number = len(codes)
 
         def child() -> bool:
             end_spans(tracer, 2, f"child {number}")
             return processor.force_flush() and processor.stats() == account(2, exported=2)
 
         codes.append(os.waitpid(forked(child), 0)[1])
+        forking[0] = False
 
     signal.signal(signal.SIGALRM, handler)
     turn = 0
