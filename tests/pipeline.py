@@ -118,6 +118,12 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
         raise errors[0]
 
 
+starts_threads_at_exit = pytest.mark.skipif(
+    sys.version_info[:3] in ((3, 12, 0), (3, 12, 1)),
+    reason="CPython 3.12.0 and 3.12.1 start no thread while exit handlers run",
+)
+
+
 class Encoded(SpanExporter):
     """Takes encoded batches and keeps a copy; what they come to is up to ``answer``."""
 

@@ -27,6 +27,7 @@ import otlpfast
 
 from .collector import PATIENCE, Collector, Reply
 from .contrib_trees import Received
+from .pipeline import starts_threads_at_exit
 
 NEEDED = ("flask", "fastapi", "uvicorn", "sqlalchemy", "websockets")
 INSTRUMENTED = ("asgi", "asyncio", "fastapi", "flask", "logging", "requests", "sqlalchemy", "threading")
@@ -35,6 +36,8 @@ for _name in (*NEEDED, *(f"opentelemetry.instrumentation.{name}" for name in INS
         pytest.skip(f"{_name} is not installed: see the dependency group 'test'", allow_module_level=True)
 
 from websockets.sync.client import connect  # noqa: E402
+
+pytestmark = starts_threads_at_exit  # as the logging instrumentation does
 
 SETTINGS = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "http/dup,database/dup",

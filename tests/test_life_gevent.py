@@ -17,7 +17,7 @@ import otlpfast
 
 from .collector import Collector
 from .exporting import collector_fixture  # noqa: F401
-from .pipeline import account, names
+from .pipeline import account, names, starts_threads_at_exit
 
 pytestmark = [
     pytest.mark.skipif(find_spec("gevent") is None, reason="gevent is not installed"),
@@ -53,6 +53,7 @@ def test_other_greenlets_run_during_a_flush_and_during_shutdown(when: str) -> No
     assert value == {"parents": True, "flushed": True, "ticks": True, "stats": account(122, exported=122)}
 
 
+@starts_threads_at_exit
 @pytest.mark.parametrize("when", [*WHEN, "late"])
 def test_what_ended_in_greenlets_arrives_at_exit(collector: Collector, when: str) -> None:
     assert run(when, "just end", collector.endpoint).returncode == 0

@@ -82,6 +82,7 @@ def _load(name: str) -> object:
         return _module(name)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _choice.refuse_subinterpreters()  # before the SDK is loaded there
     value = getattr(_module(_HOME[name]), name)
     globals()[name] = value
     return value

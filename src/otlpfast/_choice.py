@@ -24,6 +24,17 @@ def is_subinterpreter() -> bool:
     return False
 
 
+def refuse_subinterpreters() -> None:
+    """Raises ImportError where this is not the process's main interpreter."""
+    # The core's module loads into one interpreter of a process, whichever comes first; and with either
+    # implementation CPython aborts the process when a subinterpreter ends that has a daemon thread.
+    if is_subinterpreter():
+        raise ImportError(
+            "otlpfast can't be imported in a subinterpreter: import it in the main interpreter "
+            "of the process (with mod_wsgi: WSGIApplicationGroup %{GLOBAL})"
+        )
+
+
 def is_true(variable: str) -> bool:
     """What a boolean variable says; one that says something else is one warning, and false."""
     text = os.environ.get(variable, "").strip().lower()

@@ -8,15 +8,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from ._choice import choose, is_subinterpreter
+from ._choice import choose, refuse_subinterpreters
 
-if is_subinterpreter():
-    # The core's module loads into one interpreter of a process, whichever comes first; and with either
-    # implementation CPython aborts the process when a subinterpreter ends that has a daemon thread.
-    raise ImportError(
-        "otlpfast can't be imported in a subinterpreter: import it in the main interpreter of the process "
-        "(with mod_wsgi: WSGIApplicationGroup %{GLOBAL})"
-    )
+refuse_subinterpreters()
 
 if TYPE_CHECKING:
     from . import _pure as core
