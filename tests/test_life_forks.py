@@ -124,7 +124,7 @@ def test_two_hundred_forks_during_exports_over_http(collector: Collector) -> Non
 
 
 @pytest.mark.skipif(
-    bool(os.environ.get("CI")), reason="fails now and then on a busy machine, not understood yet: run it by hand"
+    bool(os.environ.get("CI")), reason="failed on a busy machine, not understood yet: run it by hand"
 )
 def test_forks_during_exports_over_grpc() -> None:
     with GRPCCollector() as collector:
