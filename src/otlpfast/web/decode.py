@@ -1,0 +1,259 @@
+"""Reads spans out of serialised requests: a little of each, for lists, and all of one, to be shown.
+
+Specification: opentelemetry/proto/trace/v1/trace.proto. Requests are otlpfast's own: what is no such message
+raises ValueError.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .._parse import _fields, _read_varint
+from .masking import is_secret, masked
+
+_KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
+_STATUS_CODES = ("unset", "ok", "error")
+_ERROR = 2
+_EXACT = 2**53 - 1  # the largest number that JavaScript reads as it is
+_LONGEST_TEXT = 20_000  # characters; a stack trace is shown whole
+_LONGEST_BYTES = 256
+_DEEPEST = 8  # arrays and maps in each other
+_SERVICE = b"service.name"
+
+_fixed64 = struct.Struct("<Q").unpack_from
+_double = struct.Struct("<d").unpack_from
+
+
+class Origin(NamedTuple):
+    """Which resource and scope a span is of, encoded."""
+
+    service: str
+    resource: memoryview
+    scope: memoryview
+
+
+class Glimpse(NamedTuple):
+    """What is read of a span before somebody opens its trace."""
+
+    trace_id: bytes
+    span_id: int
+    parent_id: int  # 0 for none
+    name: str
+    kind: int
+    start: int  # nanoseconds since 1970
+    end: int
+    failed: bool
+    origin: Origin
+    encoded: memoryview
+
+
+def glimpses(request: bytes) -> Iterator[Glimpse]:
+    """The spans of an ExportTraceServiceRequest."""
+    for number, resource_spans, _ in _fields(memoryview(request)):
+        if number == 1 and resource_spans is not None:
+            yield from _of_resource(resource_spans)
+
+
+def _of_resource(resource_spans: memoryview) -> Iterator[Glimpse]:
+    resource = memoryview(b"")
+    for number, value, _ in _fields(resource_spans):
+        if value is None:
+            continue
+        if number == 1:
+            resource = value
+        elif number == 2:
+            scope = memoryview(b"")
+            service = _service(resource)
+            for inner, part, _ in _fields(value):
+                if part is None:
+                    continue
+                if inner == 1:
+                    scope = part
+                elif inner == 2:
+                    yield _glimpse(part, Origin(service, resource, scope))
+
+
+def _service(resource: memoryview) -> str:
+    for number, pair, _ in _fields(resource):
+        if number == 1 and pair is not None:
+            key, value = _pair(pair)
+            if bytes(key) == _SERVICE:
+                return str(_value(value))
+    return ""
+
+
+def _glimpse(span: memoryview, origin: Origin) -> Glimpse:
+    trace_id, span_id, parent_id, name = b"", 0, 0, ""
+    kind = start = end = 0
+    failed = False
+    for number, value, whole in _fields(span):
+        if number == 1 and value is not None:
+            trace_id = bytes(value)
+        elif number == 2 and value is not None:
+            span_id = int.from_bytes(value, "big")
+        elif number == 4 and value is not None:
+            parent_id = int.from_bytes(value, "big")
+        elif number == 5 and value is not None:
+            name = masked(_text(value))
+        elif number == 6:
+            kind = _read_varint(whole, 1)[0]
+        elif number == 7:
+            start = _fixed64(whole, 1)[0]
+        elif number == 8:
+            end = _fixed64(whole, 1)[0]
+        elif number == 15 and value is not None:
+            failed = _status(value)["code"] == _STATUS_CODES[_ERROR]
+    return Glimpse(trace_id, span_id, parent_id, name, kind, start, end, failed, origin, span)
+
+
+def kind_name(kind: int) -> str:
+    """A SpanKind in words."""
+    return _KINDS[kind] if kind < len(_KINDS) else str(kind)
+
+
+def details(glimpse: Glimpse) -> dict[str, Any]:
+    """What else there is in a span: attributes, events, links, status, scope and resource, for JSON."""
+    attributes: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
+    links: list[dict[str, Any]] = []
+    status = {"code": _STATUS_CODES[0], "message": ""}
+    dropped = {"attributes": 0, "events": 0, "links": 0}
+    for number, value, whole in _fields(glimpse.encoded):
+        if number == 9 and value is not None:
+            attributes.append(_attribute(value))
+        elif number == 11 and value is not None:
+            events.append(_event(value, glimpse.start))
+        elif number == 13 and value is not None:
+            links.append(_link(value))
+        elif number == 15 and value is not None:
+            status = _status(value)
+        elif number in (10, 12, 14):
+            dropped[("attributes", "events", "links")[(number - 10) // 2]] = _read_varint(whole, 1)[0]
+    return {
+        "attributes": attributes,
+        "events": events,
+        "links": links,
+        "status": status,
+        "dropped": dropped,
+        "scope": _scope(glimpse.origin.scope),
+        "resource": [
+            _attribute(pair)
+            for number, pair, _ in _fields(glimpse.origin.resource)
+            if number == 1 and pair is not None
+        ],
+    }
+
+
+def _event(event: memoryview, start: int) -> dict[str, Any]:
+    shown: dict[str, Any] = {"name": "", "offset_ms": 0.0, "attributes": []}
+    for number, value, whole in _fields(event):
+        if number == 1:
+            shown["offset_ms"] = round((_fixed64(whole, 1)[0] - start) / 1e6, 6)
+        elif number == 2 and value is not None:
+            shown["name"] = masked(_text(value))
+        elif number == 3 and value is not None:
+            shown["attributes"].append(_attribute(value))
+    return shown
+
+
+def _link(link: memoryview) -> dict[str, Any]:
+    shown: dict[str, Any] = {"trace_id": "", "span_id": "", "attributes": []}
+    for number, value, _ in _fields(link):
+        if value is None:
+            continue
+        if number == 1:
+            shown["trace_id"] = value.hex()
+        elif number == 2:
+            shown["span_id"] = value.hex()
+        elif number == 4:
+            shown["attributes"].append(_attribute(value))
+    return shown
+
+
+def _status(status: memoryview) -> dict[str, str]:
+    shown = {"code": _STATUS_CODES[0], "message": ""}
+    for number, value, whole in _fields(status):
+        if number == 2 and value is not None:
+            shown["message"] = masked(_text(value))
+        elif number == 3:
+            code = _read_varint(whole, 1)[0]
+            shown["code"] = _STATUS_CODES[code] if code < len(_STATUS_CODES) else str(code)
+    return shown
+
+
+def _scope(scope: memoryview) -> dict[str, str]:
+    texts = {
+        number: _text(value)
+        for number, value, _ in _fields(scope)
+        if number in (1, 2) and value is not None
+    }  # fmt: skip
+    return {"name": texts.get(1, ""), "version": texts.get(2, "")}
+
+
+def _attribute(pair: memoryview) -> dict[str, Any]:
+    key, value = _pair(pair)
+    name = _text(key)
+    return {"key": name, "value": _value(value, secret=is_secret(name))}
+
+
+def _pair(pair: memoryview) -> tuple[memoryview, memoryview]:
+    key = value = memoryview(b"")
+    for number, part, _ in _fields(pair):
+        if part is not None:
+            key, value = (part, value) if number == 1 else (key, part)
+    return key, value
+
+
+def _value(value: memoryview, depth: int = 0, secret: bool = False) -> Any:
+    """An AnyValue as JSON has it; what is secret only where it is no number."""
+    for number, part, whole in _fields(value):
+        if number == 2:
+            return bool(_read_varint(whole, 1)[0])
+        if number == 3:
+            return _whole_number(_read_varint(whole, 1)[0])
+        if number == 4:
+            real = _double(whole, 1)[0]
+            return real if math.isfinite(real) else str(real)
+        if part is None:
+            continue
+        if secret and number in (1, 7):
+            return "***"
+        if number == 1:
+            return masked(_text(part))
+        if number == 7:
+            cut = base64.b64encode(part[:_LONGEST_BYTES]).decode()
+            return f"base64:{cut}" + (f"… ({len(part)} bytes)" if len(part) > _LONGEST_BYTES else "")
+        if depth >= _DEEPEST:
+            return "…"
+        if number == 5:
+            return [_value(v, depth + 1, secret) for n, v, _ in _fields(part) if n == 1 and v is not None]
+        if number == 6:
+            return _map(part, depth + 1, secret)
+    return None
+
+
+def _map(pairs: memoryview, depth: int, secret: bool) -> dict[str, Any]:
+    shown = {}
+    for number, pair, _ in _fields(pairs):
+        if number == 1 and pair is not None:
+            key, value = _pair(pair)
+            name = _text(key)
+            shown[name] = _value(value, depth, secret or is_secret(name))
+    return shown
+
+
+def _whole_number(number: int) -> int | str:
+    if number >= 1 << 63:
+        number -= 1 << 64
+    return number if -_EXACT <= number <= _EXACT else str(number)
+
+
+def _text(value: memoryview) -> str:
+    text = str(value[: 4 * _LONGEST_TEXT], "utf-8", "replace")
+    if len(text) > _LONGEST_TEXT:
+        text = text[:_LONGEST_TEXT] + f"… ({len(value)} bytes)"
+    return text
