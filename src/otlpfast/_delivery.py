@@ -275,8 +275,8 @@ def _batch(taken: BatchBuilder | Sequence[ReadableSpan]) -> Iterator[SpanBatch]:
         for span in taken:
             builder.add(span)
     batch = SpanBatch(builder.finish())
-    _tap.show(batch)
     try:
+        _tap.show(batch)
         yield batch
     finally:
         batch.release()

@@ -74,7 +74,7 @@ class _Parts:
         )
         for processor in self.span_processors:
             provider.add_span_processor(processor)
-        for exporter in self.exporters:
+        for exporter in self.exporters or _page_exporters():
             provider.add_span_processor((self.make_processor or _batch_processor)(exporter))
         return provider
 
@@ -87,6 +87,15 @@ class _Parts:
         if components.variable(OTEL_SDK_DISABLED).lower() == "true":
             end = f"nothing is recorded: {OTEL_SDK_DISABLED}=true"
         return f"otlpfast {__version__} ({IMPLEMENTATION}): {where or 'exports nothing'}, {end}"
+
+
+def _page_exporters() -> list[SpanExporter]:
+    """What has spans come by the live page, where they are exported nowhere."""
+    if DISABLED or not components.variable(OTLPFAST_WEB):
+        return []
+    from .web.exporter import PageExporter
+
+    return [PageExporter()]
 
 
 def _batch_processor(exporter: SpanExporter) -> SpanProcessor:

@@ -1,7 +1,7 @@
 """What is never shown: credentials in URLs, and texts whose name says that they are secret.
 
-Attributes are the application's own. Instrumentation may be told to record headers, and URLs may have anything in
-them: whoever sees the page need not see that.
+Attributes are the application's own: instrumentation may be told to record headers, and a URL may have
+anything in it. Whoever sees the page need not see that.
 """
 
 from __future__ import annotations

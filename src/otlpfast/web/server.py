@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import selectors
 import socket
 import socketserver
 import threading
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import HTTPServer
@@ -26,8 +26,7 @@ from .recent import Recent
 _logger = logging.getLogger(__name__)
 
 _MAX_CONNECTIONS = 64
-_POLL = 0.25  # seconds until the server notices that it is to end
-_TICK = 1.0
+_TICK = 1.0  # seconds between two looks at the figures
 
 
 class Listener(socketserver.ThreadingMixIn, HTTPServer):
@@ -38,6 +37,7 @@ class Listener(socketserver.ThreadingMixIn, HTTPServer):
     # Elsewhere than on POSIX systems it would let others take the port away.
     allow_reuse_address = os.name == "posix"
     request_queue_size = 64
+    timeout = 0  # handle_request() is called when there is one
 
     def __init__(self, address: Address, guard: Guard) -> None:
         self.address_family = address.family
@@ -47,21 +47,31 @@ class Listener(socketserver.ThreadingMixIn, HTTPServer):
         self.closing = threading.Event()
         self._watchers: set[int] = set()
         self._connections: set[Any] = set()
-        self._due = 0.0
         super().__init__(address.sockaddr, Handler)
+        self._heard, self._bell = socket.socketpair()
 
     def server_bind(self) -> None:
         """Without asking a name server, which HTTPServer does."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
-    def service_actions(self) -> None:
-        """Between two looks for connections: notes the rates, and has what waits exported while one watches."""
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _TICK
-            self.figures.sample()
-            if self._watchers:
-                hurry()
+    def run(self) -> None:
+        """Accepts connections until ``end()``, and each second takes note of the figures."""
+        due = 0.0
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            selector.register(self._heard, selectors.EVENT_READ)
+            while not self.closing.is_set():
+                if (now := time.monotonic()) >= due:
+                    due = now + _TICK
+                    self._tick()
+                if any(key.fileobj is self for key, _ in selector.select(due - now)):
+                    self.handle_request()
+
+    def _tick(self) -> None:
+        self.figures.sample()
+        if self._watchers:
+            hurry()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -90,18 +100,20 @@ class Listener(socketserver.ThreadingMixIn, HTTPServer):
         """Mostly a client that has gone away."""
         _logger.debug("a request to the page failed", exc_info=True)
 
-    def end(self) -> None:
-        """Ends everything that is under way."""
+    def end(self, thread: threading.Thread) -> None:
+        """Ends everything that is under way, and the thread that is in ``run()``."""
         self.closing.set()
-        self.shutdown()
+        self._bell.close()
+        thread.join()
         self.server_close()
+        self._heard.close()
         for connection in list(self._connections):
             with suppress(OSError):  # its thread closes it
                 connection.shutdown(socket.SHUT_RDWR)
 
     def abandon(self) -> None:
         """In a forked child: closes its copies of the sockets, which says nothing to who is connected."""
-        for inherited in (self.socket, *self._connections):
+        for inherited in (self.socket, self._heard, self._bell, *self._connections):
             # Not by close(), which leaves the descriptor to whoever reads from it: a thread of the parent.
             descriptor = inherited.detach()
             if descriptor >= 0:
@@ -126,10 +138,12 @@ class Server:
             )
         self._listener: Listener | None = Listener(where, Guard(where, token))
         self._url = _url(self._listener)
-        self._thread = threading.Thread(
-            target=self._listener.serve_forever, args=(_POLL,), name="otlpfast-web", daemon=True
-        )
-        start_outside(self._thread)
+        self._thread = threading.Thread(target=self._listener.run, name="otlpfast-web", daemon=True)
+        try:
+            start_outside(self._thread)
+        except RuntimeError:  # no more threads: the process is ending
+            self._listener.server_close()
+            raise
         _tap.attach(self._listener.recent)
         _servers.add(self)
 
@@ -152,13 +166,14 @@ class Server:
         """Ends it, and all connections. May be called again."""
         listener, self._listener = self._listener, None
         if listener is not None:
+            _servers.discard(self)
             _tap.detach(listener.recent)
-            listener.end()
-            self._thread.join()
+            listener.end(self._thread)
 
     def _after_fork(self) -> None:
         listener, self._listener = self._listener, None
         if listener is not None:
+            _servers.discard(self)
             _tap.detach(listener.recent)
             listener.abandon()
 
@@ -178,7 +193,7 @@ def _url(listener: Listener) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-_servers: weakref.WeakSet[Server] = weakref.WeakSet()
+_servers: set[Server] = set()  # also those that nobody keeps: they serve all the same
 
 
 def _in_child() -> None:
