@@ -26,6 +26,9 @@ from .recent import Recent
 _logger = logging.getLogger(__name__)
 
 _MAX_CONNECTIONS = 64
+# Without a descriptor of its own, which a forked child would inherit.
+_Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
 _TICK = 1.0  # seconds between two looks at the figures
 
 
@@ -58,7 +61,7 @@ class Listener(socketserver.ThreadingMixIn, HTTPServer):
     def run(self) -> None:
         """Accepts connections until ``end()``, and each second takes note of the figures."""
         due = 0.0
-        with selectors.DefaultSelector() as selector:
+        with _Selector() as selector:
             selector.register(self, selectors.EVENT_READ)
             selector.register(self._heard, selectors.EVENT_READ)
             while not self.closing.is_set():

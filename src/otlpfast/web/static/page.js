@@ -139,7 +139,7 @@ function operationRow(operation) {
   return element("tr", {},
     element("th", { scope: "row" }, operation.name || "(no name)"),
     element("td", { class: "number" }, count(operation.count)),
-    element("td", { class: "number" }, milliseconds(operation.p50_ms)),
+    element("td", { class: "number p50-column" }, milliseconds(operation.p50_ms)),
     element("td", { class: "number strong" }, milliseconds(operation.p99_ms)),
     element("td", { class: "number", "data-bad": operation.errors > 0 }, count(operation.errors)));
 }
