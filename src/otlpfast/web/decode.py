@@ -1,7 +1,7 @@
 """Reads spans out of serialised requests: a little of each, for lists, and all of one, to be shown.
 
 Specification: opentelemetry/proto/trace/v1/trace.proto. Requests are otlpfast's own: what is no such message
-raises ValueError.
+raises ValueError, IndexError or struct.error.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ _LONGEST_TEXT = 20_000  # characters; a stack trace is shown whole
 _LONGEST_BYTES = 256
 _DEEPEST = 8  # arrays and maps in each other
 _SERVICE = b"service.name"
+
+# The tags of what a glimpse has: field << 3 | wire type.
+_TRACE_ID, _SPAN_ID, _PARENT_ID, _NAME, _STATUS = (field << 3 | 2 for field in (1, 2, 4, 5, 15))
+_KIND = 6 << 3
+_START, _END = (field << 3 | 1 for field in (7, 8))
 
 _fixed64 = struct.Struct("<Q").unpack_from
 _double = struct.Struct("<d").unpack_from
@@ -87,26 +92,46 @@ def _service(resource: memoryview) -> str:
 
 
 def _glimpse(span: memoryview, origin: Origin) -> Glimpse:
+    # Every span that is kept comes by here while somebody looks: passes over what is not needed, and looks at
+    # most tags and lengths as the single bytes that they are.
+    data = bytes(span)
     trace_id, span_id, parent_id, name = b"", 0, 0, ""
     kind = start = end = 0
     failed = False
-    for number, value, whole in _fields(span):
-        if number == 1 and value is not None:
-            trace_id = bytes(value)
-        elif number == 2 and value is not None:
-            span_id = int.from_bytes(value, "big")
-        elif number == 4 and value is not None:
-            parent_id = int.from_bytes(value, "big")
-        elif number == 5 and value is not None:
-            name = masked(_text(value))
-        elif number == 6:
-            kind = _read_varint(whole, 1)[0]
-        elif number == 7:
-            start = _fixed64(whole, 1)[0]
-        elif number == 8:
-            end = _fixed64(whole, 1)[0]
-        elif number == 15 and value is not None:
-            failed = _status(value)["code"] == _STATUS_CODES[_ERROR]
+    at, size = 0, len(data)
+    while at < size:
+        tag = data[at]
+        at += 1
+        wire = tag & 7
+        if tag >= 0x80:
+            tag, at = _read_varint(span, at - 1)
+        if wire == 2:
+            length = data[at]
+            at += 1
+            if length >= 0x80:
+                length, at = _read_varint(span, at - 1)
+            if tag == _TRACE_ID:
+                trace_id = data[at : at + length]
+            elif tag == _SPAN_ID:
+                span_id = int.from_bytes(data[at : at + length], "big")
+            elif tag == _PARENT_ID:
+                parent_id = int.from_bytes(data[at : at + length], "big")
+            elif tag == _NAME:
+                name = masked(_text(span[at : at + length]))
+            elif tag == _STATUS:
+                failed = _status(span[at : at + length])["code"] == _STATUS_CODES[_ERROR]
+            at += length
+        elif wire == 1:
+            if tag == _START:
+                start = _fixed64(data, at)[0]
+            elif tag == _END:
+                end = _fixed64(data, at)[0]
+            at += 8
+        elif wire == 0:
+            value, at = _read_varint(span, at)
+            kind = value if tag == _KIND else kind
+        else:
+            at += 4
     return Glimpse(trace_id, span_id, parent_id, name, kind, start, end, failed, origin, span)
 
 

@@ -6,6 +6,7 @@ Threads that export put copies here and do nothing else; spans are decoded by th
 from __future__ import annotations
 
 import os
+import struct
 import threading
 from collections.abc import Sequence
 from itertools import chain, islice
@@ -114,7 +115,7 @@ def _read(generation: _Generation) -> None:
         generation.read += 1
         try:
             generation.glimpses.extend(glimpses(data))
-        except ValueError:
+        except (ValueError, IndexError, struct.error):
             continue  # an exporter of somebody's has changed it
 
 
