@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -172,24 +173,29 @@ def test_a_forked_child_does_not_serve_its_parents_page(page: web.Server) -> Non
 
 def test_connections_of_the_parent_end_though_a_child_lives_on() -> None:
     page = web.serve()
-    receiver, sender = os.pipe()
+    begun, tell_begun = os.pipe()
+    ended, tell_ended = os.pipe()
     with events(page.url) as stream:
         next(stream)  # so that there is a connection at the fork
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # there are other threads: that is the point
+            child = os.fork()
         if child == 0:
             signal.alarm(int(3 * PATIENCE))
-            os.close(sender)
-            os.read(receiver, 1)
+            os.close(tell_ended)
+            os.write(tell_begun, b"x")
+            os.read(ended, 1)
             os._exit(0)
         try:
+            os.read(begun, 1)
             page.close()
             for _ in stream:
                 pass
             with pytest.raises(ConnectionRefusedError):
                 ask(page.url)
         finally:
-            os.close(sender)
-            os.close(receiver)
+            for descriptor in (begun, tell_begun, ended, tell_ended):
+                os.close(descriptor)
             os.waitpid(child, 0)
 
 

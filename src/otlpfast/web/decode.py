@@ -12,12 +12,13 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .._parse import _fields, _read_varint
+from .._protobuf import _read_varint, fields
 from .masking import is_secret, masked
 
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUS_CODES = ("unset", "ok", "error")
 _ERROR = 2
+_DROPPED = {10: "attributes", 12: "events", 14: "links"}  # fields that count what limits left out
 _EXACT = 2**53 - 1  # the largest number that JavaScript reads as it is
 _LONGEST_TEXT = 20_000  # characters; a stack trace is shown whole
 _LONGEST_BYTES = 256
@@ -56,26 +57,27 @@ class Glimpse(NamedTuple):
     encoded: memoryview
 
 
+def _parts(message: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Of a message what are texts, bytes or messages themselves."""
+    return ((number, value) for number, value, _ in fields(message) if isinstance(value, memoryview))
+
+
 def glimpses(request: bytes) -> Iterator[Glimpse]:
     """The spans of an ExportTraceServiceRequest."""
-    for number, resource_spans, _ in _fields(memoryview(request)):
-        if number == 1 and resource_spans is not None:
+    for number, resource_spans in _parts(request):
+        if number == 1:
             yield from _of_resource(resource_spans)
 
 
 def _of_resource(resource_spans: memoryview) -> Iterator[Glimpse]:
     resource = memoryview(b"")
-    for number, value, _ in _fields(resource_spans):
-        if value is None:
-            continue
+    for number, value in _parts(resource_spans):
         if number == 1:
             resource = value
         elif number == 2:
             scope = memoryview(b"")
             service = _service(resource)
-            for inner, part, _ in _fields(value):
-                if part is None:
-                    continue
+            for inner, part in _parts(value):
                 if inner == 1:
                     scope = part
                 elif inner == 2:
@@ -83,8 +85,8 @@ def _of_resource(resource_spans: memoryview) -> Iterator[Glimpse]:
 
 
 def _service(resource: memoryview) -> str:
-    for number, pair, _ in _fields(resource):
-        if number == 1 and pair is not None:
+    for number, pair in _parts(resource):
+        if number == 1:
             key, value = _pair(pair)
             if bytes(key) == _SERVICE:
                 return str(_value(value))
@@ -146,18 +148,20 @@ def details(glimpse: Glimpse) -> dict[str, Any]:
     events: list[dict[str, Any]] = []
     links: list[dict[str, Any]] = []
     status = {"code": _STATUS_CODES[0], "message": ""}
-    dropped = {"attributes": 0, "events": 0, "links": 0}
-    for number, value, whole in _fields(glimpse.encoded):
-        if number == 9 and value is not None:
+    dropped = dict.fromkeys(_DROPPED.values(), 0)
+    for number, value, _ in fields(glimpse.encoded):
+        if isinstance(value, int) and number in _DROPPED:
+            dropped[_DROPPED[number]] = value
+        if not isinstance(value, memoryview):
+            continue
+        if number == 9:
             attributes.append(_attribute(value))
-        elif number == 11 and value is not None:
+        elif number == 11:
             events.append(_event(value, glimpse.start))
-        elif number == 13 and value is not None:
+        elif number == 13:
             links.append(_link(value))
-        elif number == 15 and value is not None:
+        elif number == 15:
             status = _status(value)
-        elif number in (10, 12, 14):
-            dropped[("attributes", "events", "links")[(number - 10) // 2]] = _read_varint(whole, 1)[0]
     return {
         "attributes": attributes,
         "events": events,
@@ -165,31 +169,27 @@ def details(glimpse: Glimpse) -> dict[str, Any]:
         "status": status,
         "dropped": dropped,
         "scope": _scope(glimpse.origin.scope),
-        "resource": [
-            _attribute(pair)
-            for number, pair, _ in _fields(glimpse.origin.resource)
-            if number == 1 and pair is not None
-        ],
+        "resource": [_attribute(pair) for number, pair in _parts(glimpse.origin.resource) if number == 1],
     }
 
 
 def _event(event: memoryview, start: int) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": "", "offset_ms": 0.0, "attributes": []}
-    for number, value, whole in _fields(event):
+    for number, value, whole in fields(event):
         if number == 1:
             shown["offset_ms"] = round((_fixed64(whole, 1)[0] - start) / 1e6, 6)
-        elif number == 2 and value is not None:
+        elif not isinstance(value, memoryview):
+            continue
+        elif number == 2:
             shown["name"] = masked(_text(value))
-        elif number == 3 and value is not None:
+        elif number == 3:
             shown["attributes"].append(_attribute(value))
     return shown
 
 
 def _link(link: memoryview) -> dict[str, Any]:
     shown: dict[str, Any] = {"trace_id": "", "span_id": "", "attributes": []}
-    for number, value, _ in _fields(link):
-        if value is None:
-            continue
+    for number, value in _parts(link):
         if number == 1:
             shown["trace_id"] = value.hex()
         elif number == 2:
@@ -201,21 +201,16 @@ def _link(link: memoryview) -> dict[str, Any]:
 
 def _status(status: memoryview) -> dict[str, str]:
     shown = {"code": _STATUS_CODES[0], "message": ""}
-    for number, value, whole in _fields(status):
-        if number == 2 and value is not None:
+    for number, value, _ in fields(status):
+        if number == 2 and isinstance(value, memoryview):
             shown["message"] = masked(_text(value))
-        elif number == 3:
-            code = _read_varint(whole, 1)[0]
-            shown["code"] = _STATUS_CODES[code] if code < len(_STATUS_CODES) else str(code)
+        elif number == 3 and isinstance(value, int):
+            shown["code"] = _STATUS_CODES[value] if value < len(_STATUS_CODES) else str(value)
     return shown
 
 
 def _scope(scope: memoryview) -> dict[str, str]:
-    texts = {
-        number: _text(value)
-        for number, value, _ in _fields(scope)
-        if number in (1, 2) and value is not None
-    }  # fmt: skip
+    texts = {number: _text(value) for number, value in _parts(scope) if number in (1, 2)}
     return {"name": texts.get(1, ""), "version": texts.get(2, "")}
 
 
@@ -227,24 +222,19 @@ def _attribute(pair: memoryview) -> dict[str, Any]:
 
 def _pair(pair: memoryview) -> tuple[memoryview, memoryview]:
     key = value = memoryview(b"")
-    for number, part, _ in _fields(pair):
-        if part is not None:
-            key, value = (part, value) if number == 1 else (key, part)
+    for number, part in _parts(pair):
+        key, value = (part, value) if number == 1 else (key, part)
     return key, value
 
 
 def _value(value: memoryview, depth: int = 0, secret: bool = False) -> Any:
     """An AnyValue as JSON has it; what is secret only where it is no number."""
-    for number, part, whole in _fields(value):
-        if number == 2:
-            return bool(_read_varint(whole, 1)[0])
-        if number == 3:
-            return _whole_number(_read_varint(whole, 1)[0])
-        if number == 4:
+    for number, part, whole in fields(value):
+        if isinstance(part, int):
+            return _whole_number(part) if number == 3 else bool(part)
+        if part is None:
             real = _double(whole, 1)[0]
             return real if math.isfinite(real) else str(real)
-        if part is None:
-            continue
         if secret and number in (1, 7):
             return "***"
         if number == 1:
@@ -255,7 +245,7 @@ def _value(value: memoryview, depth: int = 0, secret: bool = False) -> Any:
         if depth >= _DEEPEST:
             return "…"
         if number == 5:
-            return [_value(v, depth + 1, secret) for n, v, _ in _fields(part) if n == 1 and v is not None]
+            return [_value(item, depth + 1, secret) for _, item in _parts(part)]
         if number == 6:
             return _map(part, depth + 1, secret)
     return None
@@ -263,11 +253,10 @@ def _value(value: memoryview, depth: int = 0, secret: bool = False) -> Any:
 
 def _map(pairs: memoryview, depth: int, secret: bool) -> dict[str, Any]:
     shown = {}
-    for number, pair, _ in _fields(pairs):
-        if number == 1 and pair is not None:
-            key, value = _pair(pair)
-            name = _text(key)
-            shown[name] = _value(value, depth, secret or is_secret(name))
+    for _, pair in _parts(pairs):
+        key, value = _pair(pair)
+        name = _text(key)
+        shown[name] = _value(value, depth, secret or is_secret(name))
     return shown
 
 
