@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 PROMTOOL = shutil.which("promtool")
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not here: Debian's package prometheus")
+needs_promtool = pytest.mark.skipif(
+    PROMTOOL is None, reason="promtool is not here: Debian's package prometheus"
+)
 
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
 _TOKEN = re.compile(

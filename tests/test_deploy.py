@@ -96,7 +96,9 @@ def test_a_configuration_uses_all_that_it_defines_and_what_the_builder_builds(pa
     assert connectors <= used["receivers"] & used["exporters"]
     [built] = documents(COLLECTORS / "builder.yaml")
     for role in (*used, "connectors"):
-        modules = {re.sub(r"\W|_", "", module["gomod"].split()[0].rpartition("/")[2]) for module in built[role]}
+        modules = {
+            re.sub(r"\W|_", "", module["gomod"].split()[0].rpartition("/")[2]) for module in built[role]
+        }
         for part in configured.get(role, ()):
             kind = part.partition("/")[0].replace("_", "").removesuffix("grpc")
             assert any(module.startswith(kind) for module in modules), (role, part)
@@ -178,9 +180,7 @@ def test_the_collectors_are_of_the_release_that_the_configurations_were_tried_wi
 
 
 def test_selectors_select_and_ports_exist() -> None:
-    pods = {
-        made["metadata"]["name"]: made["spec"]["template"]["metadata"]["labels"] for made in workloads()
-    }
+    pods = {made["metadata"]["name"]: made["spec"]["template"]["metadata"]["labels"] for made in workloads()}
     ports = {
         made["metadata"]["name"]: {port["name"] for port in container(made)["ports"]} for made in workloads()
     }

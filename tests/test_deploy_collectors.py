@@ -85,7 +85,7 @@ def stack_fixture() -> Iterator[ExitStack]:
 
 
 def started(stack: ExitStack, collectors: Callable[[], list[Running]]) -> list[Running]:
-    """What the function starts, when all of it is ready; anew with other ports where one was taken meanwhile."""
+    """What the function starts, when it is ready; with other ports where one was taken meanwhile."""
     for _ in range(5):
         with ExitStack() as attempt:
             running = collectors()
@@ -152,7 +152,7 @@ def counted(gateway: Running) -> int:
 
 
 def make_traces(to: str, protocol: str) -> set[int]:
-    """Half of the spans of each trace come from another process, as it were; returns the traces with an error."""
+    """Half of each trace comes from another process, as it were; returns the traces with an error."""
     providers = [TracerProvider(), TracerProvider()]
     for provider in providers:
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(to, protocol=protocol)))
