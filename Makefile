@@ -83,7 +83,7 @@ sanitize: $(SANITIZED) $(VENV)/.group-test ## the test suite on the compiled cor
 collector: ## the official OpenTelemetry Collector, for tests/test_official_collector.py; needs Go 1.25
 	@tests/build_collector.sh build/collector/otelcol tests/otelcol.yaml
 
-gateway: ## a Collector with all that deploy/collector names, for tests/test_deploy*.py; takes minutes; needs Go 1.26
+gateway: ## a Collector with all that deploy/collector names, for its tests; takes minutes; needs Go 1.26
 	@tests/build_collector.sh build/collector/otelcol-deploy deploy/collector/builder.yaml
 
 clean: ## everything that was built or installed here
