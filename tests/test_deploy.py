@@ -165,7 +165,8 @@ def test_a_collector_is_told_only_what_its_configuration_asks_for(workload: dict
     assert set(told) - {"GOMEMLIMIT"} <= set(asked)
     # In a pod, what listens on the loopback is reached by nobody.
     for variable, default in asked.items():
-        if re.match(r"(localhost|127\.0\.0\.1)(:\d+)?$", default) and variable.endswith(("_ENDPOINT", "_HOST")):
+        loopback = re.match(r"(localhost|127\.0\.0\.1)(:\d+)?$", default)
+        if loopback and variable.endswith(("_ENDPOINT", "_HOST")):
             assert variable in told, variable
     ports = {port["containerPort"] for port in container(workload)["ports"]}
     listening = {int(value.rpartition(":")[2]) for value in told.values() if value.startswith("0.0.0.0:")}

@@ -167,6 +167,23 @@ def test_promtool_takes_the_rules_and_their_tests_pass() -> None:
     promtool("test", "rules", TESTS.name, cwd=TESTS.parent)
 
 
+@needs_promtool
+def test_the_prometheus_for_this_machine_scrapes_what_listens_by_default() -> None:
+    path = ROOT / "deploy" / "prometheus.yaml"
+    promtool("check", "config", path)
+    scraped = {
+        int(target.rpartition(":")[2])
+        for job in yaml.safe_load(path.read_text(encoding="utf-8"))["scrape_configs"]
+        for static in job["static_configs"]
+        for target in static["targets"]
+    }
+    listening = {9464}  # opentelemetry-exporter-prometheus
+    for stem in ("agent", "gateway"):
+        text = (ROOT / "deploy" / "collector" / f"{stem}.yaml").read_text(encoding="utf-8")
+        listening |= set(map(int, re.findall(r"(?:TELEMETRY_PORT|METRICS_ENDPOINT):-(?:\w+:)?(\d+)\}", text)))
+    assert scraped == listening
+
+
 def test_each_alert_is_seen_to_fire_and_not_to() -> None:
     cases = [
         case
