@@ -14,7 +14,7 @@ import pytest
 
 from .collector import Collector, Reply
 from .promql import evaluate, needs_promtool, promtool, selectors
-from .starting import finished, run
+from .starting import NO_INSTRUMENTATION, finished, run
 
 ROOT = Path(__file__).parent.parent
 MIXIN = ROOT / "deploy" / "mixin"
@@ -78,6 +78,7 @@ def scrape_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
     with Collector() as collector:
         collector.script(Reply(400))
         variables |= {
+            **NO_INSTRUMENTATION,
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.base,
             "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
             "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
