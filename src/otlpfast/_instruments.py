@@ -47,6 +47,8 @@ POOL_METRICS = (
 )
 # Descriptions are not the SDK's: its Prometheus exporter would take both metrics for one.
 _METRICS = (
+    Metric("otel.sdk.span.started", _COUNTER, "{span}", "Spans that were started."),
+    Metric("otel.sdk.span.live", _UP_DOWN, "{span}", "Recording spans that have not ended."),
     Metric("otel.sdk.processor.span.processed", _COUNTER, "{span}", "Spans that a processor is done with."),
     Metric("otel.sdk.processor.span.queue.size", _UP_DOWN, "{span}", "Spans in a processor's queue."),
     Metric("otel.sdk.processor.span.queue.capacity", _UP_DOWN, "{span}", "Spans that a queue can hold."),
