@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import signal
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -464,7 +466,7 @@ def test_the_stock_provider_s_batch_processor_still_encodes_at_once(meters: NewM
 
 def _configured() -> Any:
     metered = Meters()
-    spans = otlpfast.configure(service_name="shop", exporters=[Encoded()])
+    spans = otlpfast.configure(service_name="shop", exporters=[])
     metrics.set_meter_provider(metered.provider)  # later than the processor was made
     taking(spans, 1)
     points = calls(metered)
@@ -472,7 +474,17 @@ def _configured() -> Any:
     return points
 
 
-@pytest.mark.parametrize(("value", "count"), [("true", 1), ("", 0)])
-def test_a_variable_switches_it_on(value: str, count: int) -> None:
-    found = ran(_configured, OTLPFAST_SPAN_METRICS=value, OTLPFAST_QUIET="true")
-    assert found == ([[attributes(), 1]] if count else [])
+@pytest.mark.parametrize(("value", "disabled"), [("true", ""), ("true", "true"), ("", "")])
+def test_a_variable_switches_it_on(value: str, disabled: str) -> None:
+    variables = {"OTLPFAST_SPAN_METRICS": value, "OTLPFAST_DISABLED": disabled, "OTLPFAST_QUIET": "true"}
+    found = ran(_configured, **variables)
+    assert found == ([[attributes(), 1]] if value else [])
+
+
+def test_a_program_without_metrics_does_not_load_them() -> None:
+    code = (
+        "import sys, otlpfast as o; p = o.TracerProvider(shutdown_on_exit=False);"
+        "p.add_span_processor(o.BatchSpanProcessor(o.OTLPSpanExporter()));"
+        "sys.exit(any(name.startswith('opentelemetry.sdk.metrics') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=2 * PATIENCE).returncode == 0

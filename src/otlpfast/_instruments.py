@@ -10,7 +10,7 @@ import itertools
 import os
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from opentelemetry import metrics
@@ -80,7 +80,9 @@ class Instruments:
         operation_duration: the histogram ``otel.sdk.exporter.operation.duration``.
     """
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, provider: MeterProvider) -> None:
+        meter = provider.get_meter("otlpfast")
+        self._provider = weakref.ref(provider)
         self._numbers = itertools.count()
         self._components: dict[int, tuple[weakref.ref[Any], Readings]] = {}
         for metric in _METRICS:
@@ -105,13 +107,23 @@ class Instruments:
         if all(alive() is not component for alive, _ in list(self._components.values())):
             self.add(component, readings)
 
+    def _observed(self) -> Iterator[tuple[object, Readings]]:
+        found = list(self._components.values())
+        # A provider that became the global one after it had these instruments takes no others of their names.
+        if _early and _early[0] is not self and metrics.get_meter_provider() is self._provider():
+            found += _early[0]._components.values()
+        for alive, readings in found:
+            component = alive()
+            if component is not None:
+                yield component, readings
+
     def _observer(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             found: list[Observation] = []
-            for alive, readings in list(self._components.values()):
-                component, read = alive(), readings.get(name)
-                if component is not None and read is not None:
-                    found.extend(read(component))
+            components = {id(component): (component, readings) for component, readings in self._observed()}
+            for component, readings in components.values():
+                if name in readings:
+                    found.extend(readings[name](component))
             return found
 
         return observe
@@ -130,7 +142,7 @@ def instruments(meter_provider: MeterProvider | None) -> Instruments:
     is_global = provider is metrics.get_meter_provider()
     if is_global and _early:  # they are with it since it was set
         return _early[0]
-    made = Instruments(provider.get_meter("otlpfast"))
+    made = Instruments(provider)
     _known[provider] = made
     if is_global and type(provider).__module__.startswith("opentelemetry.metrics."):
         _early.append(made)

@@ -153,12 +153,14 @@ class Recorder:
             self._start_anew()
         if not self._pending and not self._recording.locked():
             return True
-        if not self._start():
+        if self._stopping or not self._start():
             return self._record_here(timeout)
         # In the thread, for whoever calls may have interrupted itself in the midst of the metrics SDK.
         done = threading.Lock()
         done.acquire()
         self._inbox.put(done)
+        if self._stopping:  # the thread may have ended before this came
+            return self._record_here(timeout)
         return done.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
 
     def _record_here(self, timeout: float) -> bool:
