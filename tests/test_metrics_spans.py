@@ -340,21 +340,21 @@ def test_a_signal_handler_may_end_a_span_while_another_is_measured(meters: NewMe
     metered = meters()
     spans = TracerProvider(resource=SERVICE, shutdown_on_exit=False)
     spans.add_span_processor(SpanMetricsProcessor(metered.provider))
-    tracer, handled = spans.get_tracer("tests"), []
+    tracer, handled, idle = spans.get_tracer("tests"), [], threading.Semaphore()
 
     def handle(*_: object) -> None:
         tracer.start_span("handler").end()
         handled.append(1)
+        idle.release()
 
     before = signal.signal(signal.SIGUSR1, handle)
     done, main = threading.Event(), threading.main_thread().ident
     assert main is not None
 
     def disturb() -> None:
-        for _ in range(100):
+        # One at a time: on a busy machine handlers would pile up.
+        while idle.acquire(timeout=PATIENCE) and not done.is_set():
             signal.pthread_kill(main, signal.SIGUSR1)
-            if done.wait(0.001):
-                return
 
     thread = threading.Thread(target=disturb)
     try:
@@ -362,10 +362,10 @@ def test_a_signal_handler_may_end_a_span_while_another_is_measured(meters: NewMe
         for _ in range(500):
             tracer.start_span("span").end()
             metered.reader.get_metrics_data()
-        done.set()
-        thread.join(PATIENCE)
     finally:
         done.set()
+        idle.release()
+        thread.join(PATIENCE)
         signal.signal(signal.SIGUSR1, before)
     counts = {which["span.name"]: count for which, count in calls(metered)}
     assert counts == {"span": 500, **({"handler": len(handled)} if handled else {})}

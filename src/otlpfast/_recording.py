@@ -28,7 +28,7 @@ _logger = logging.getLogger(__name__)
 _DELAY = 1.0  # seconds for which what is no full batch may wait
 _BATCH = 1024
 _MOST = 65_536  # measurements that wait; more are dropped, and counted
-_BREATH = 32  # measurements after which other threads get their turn
+_BREATH = 16  # measurements after which other threads get their turn
 _PATIENCE = 2.0  # seconds that a collection waits for a batch that is being recorded
 
 
