@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import queue
 import signal
 import subprocess
 import sys
@@ -340,12 +341,13 @@ def test_a_signal_handler_may_end_a_span_while_another_is_measured(meters: NewMe
     metered = meters()
     spans = TracerProvider(resource=SERVICE, shutdown_on_exit=False)
     spans.add_span_processor(SpanMetricsProcessor(metered.provider))
-    tracer, handled, idle = spans.get_tracer("tests"), [], threading.Semaphore()
+    tracer, handled, idle = spans.get_tracer("tests"), [], queue.SimpleQueue[None]()
+    idle.put(None)
 
     def handle(*_: object) -> None:
         tracer.start_span("handler").end()
         handled.append(1)
-        idle.release()
+        idle.put(None)
 
     before = signal.signal(signal.SIGUSR1, handle)
     done, main = threading.Event(), threading.main_thread().ident
@@ -353,7 +355,7 @@ def test_a_signal_handler_may_end_a_span_while_another_is_measured(meters: NewMe
 
     def disturb() -> None:
         # One at a time: on a busy machine handlers would pile up.
-        while idle.acquire(timeout=PATIENCE) and not done.is_set():
+        while idle.get(timeout=PATIENCE) is None and not done.is_set():
             signal.pthread_kill(main, signal.SIGUSR1)
 
     thread = threading.Thread(target=disturb)
@@ -364,7 +366,7 @@ def test_a_signal_handler_may_end_a_span_while_another_is_measured(meters: NewMe
             metered.reader.get_metrics_data()
     finally:
         done.set()
-        idle.release()
+        idle.put(None)
         thread.join(PATIENCE)
         signal.signal(signal.SIGUSR1, before)
     counts = {which["span.name"]: count for which, count in calls(metered)}
