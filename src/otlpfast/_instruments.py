@@ -68,7 +68,6 @@ _METRICS = (
     Metric("otlpfast.span_metrics.dropped", _COUNTER, "{span}", "Spans that came too fast to be measured."),
 )
 
-
 # The specification's default boundaries are for milliseconds; an export takes from 1 ms to its time-out.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 

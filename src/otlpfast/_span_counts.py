@@ -23,6 +23,7 @@ _RESULTS = tuple(decision.name for decision in Decision)
 _STARTED = tuple(f"{origin} {result}" for result in _RESULTS for origin in _ORIGINS)
 _RECORDING = (Decision.RECORD_ONLY, Decision.RECORD_AND_SAMPLE)
 _FIRST = {id(decision): 3 * place for place, decision in enumerate(Decision)}  # of its three in _STARTED
+_DROPPED = _FIRST[id(Decision.DROP)]
 
 
 def _nothing() -> None:
@@ -40,8 +41,7 @@ class SpanCounts:
         """In a forked child as well, in which none of the parent's spans is live."""
         self._counters = PaddedCounters((*_STARTED, *_RESULTS))
         self._ends: dict[int, Callable[[], None]] = {
-            id(Decision.DROP): _nothing,
-            **{id(decision): partial(self._counters.add, decision.name) for decision in _RECORDING},
+            id(decision): partial(self._counters.add, decision.name) for decision in _RECORDING
         }
 
     def start_span(
@@ -49,8 +49,9 @@ class SpanCounts:
     ) -> Callable[[], None]:
         """Counts a span that starts; what to call when it ends."""
         origin = 0 if parent_span_context is None else 2 if parent_span_context.is_remote else 1
-        self._counters.add(_STARTED[_FIRST[id(sampling_decision)] + origin])
-        return self._ends[id(sampling_decision)]
+        # What a sampler says that is no decision counts as a drop, as with the SDK.
+        self._counters.add(_STARTED[_FIRST.get(id(sampling_decision), _DROPPED) + origin])
+        return self._ends.get(id(sampling_decision), _nothing)
 
     def started(self) -> Iterable[Observation]:
         """How many, by the parent's origin and the sampler's decision."""
