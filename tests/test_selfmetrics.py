@@ -135,20 +135,23 @@ def test_each_component_has_its_name() -> None:
 
 
 def _global_provider(when: str) -> list[str]:
-    metrics, before, after = Metrics(), None, None
+    metrics, before, given, after = Metrics(), None, None, None
     if when in ("before", "both"):
+        before = BatchSpanProcessor(Encoded())
+    if when == "given":
+        given = BatchSpanProcessor(Encoded(), meter_provider=metrics.provider)
         before = BatchSpanProcessor(Encoded())
     set_meter_provider(metrics.provider)
     if when in ("after", "both"):
         after = BatchSpanProcessor(Encoded())
     names = sorted(name for _, name in metrics.components())
-    for processor in (before, after):
+    for processor in (before, given, after):
         if processor is not None:
             processor.shutdown()
     return names
 
 
-@pytest.mark.parametrize(("when", "count"), [("before", 1), ("after", 1), ("both", 2)])
+@pytest.mark.parametrize(("when", "count"), [("before", 1), ("after", 1), ("both", 2), ("given", 2)])
 def test_the_global_meter_provider_serves_whenever_it_was_set(when: str, count: int) -> None:
     found = ran(_global_provider, when, OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED="true")
     assert found == [f"batching_span_processor/{number}" for number in range(count)]

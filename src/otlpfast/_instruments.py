@@ -10,7 +10,7 @@ import itertools
 import os
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from opentelemetry import metrics
@@ -47,6 +47,8 @@ POOL_METRICS = (
 )
 # Descriptions are not the SDK's: its Prometheus exporter would take both metrics for one.
 _METRICS = (
+    Metric("otel.sdk.span.started", _COUNTER, "{span}", "Spans that were started."),
+    Metric("otel.sdk.span.live", _UP_DOWN, "{span}", "Recording spans that have not ended."),
     Metric("otel.sdk.processor.span.processed", _COUNTER, "{span}", "Spans that a processor is done with."),
     Metric("otel.sdk.processor.span.queue.size", _UP_DOWN, "{span}", "Spans in a processor's queue."),
     Metric("otel.sdk.processor.span.queue.capacity", _UP_DOWN, "{span}", "Spans that a queue can hold."),
@@ -66,7 +68,6 @@ _METRICS = (
     Metric("otlpfast.span_metrics.dropped", _COUNTER, "{span}", "Spans that came too fast to be measured."),
 )
 
-
 # The specification's default boundaries are for milliseconds; an export takes from 1 ms to its time-out.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -78,7 +79,9 @@ class Instruments:
         operation_duration: the histogram ``otel.sdk.exporter.operation.duration``.
     """
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, provider: MeterProvider) -> None:
+        meter = provider.get_meter("otlpfast")
+        self._provider = weakref.ref(provider)
         self._numbers = itertools.count()
         self._components: dict[int, tuple[weakref.ref[Any], Readings]] = {}
         for metric in _METRICS:
@@ -103,13 +106,23 @@ class Instruments:
         if all(alive() is not component for alive, _ in list(self._components.values())):
             self.add(component, readings)
 
+    def _observed(self) -> Iterator[tuple[object, Readings]]:
+        found = list(self._components.values())
+        # A provider that became the global one after it had these instruments takes no others of their names.
+        if _early and _early[0] is not self and metrics.get_meter_provider() is self._provider():
+            found += _early[0]._components.values()
+        for alive, readings in found:
+            component = alive()
+            if component is not None:
+                yield component, readings
+
     def _observer(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             found: list[Observation] = []
-            for alive, readings in list(self._components.values()):
-                component, read = alive(), readings.get(name)
-                if component is not None and read is not None:
-                    found.extend(read(component))
+            components = {id(component): (component, readings) for component, readings in self._observed()}
+            for component, readings in components.values():
+                if name in readings:
+                    found.extend(readings[name](component))
             return found
 
         return observe
@@ -128,7 +141,7 @@ def instruments(meter_provider: MeterProvider | None) -> Instruments:
     is_global = provider is metrics.get_meter_provider()
     if is_global and _early:  # they are with it since it was set
         return _early[0]
-    made = Instruments(provider.get_meter("otlpfast"))
+    made = Instruments(provider)
     _known[provider] = made
     if is_global and type(provider).__module__.startswith("opentelemetry.metrics."):
         _early.append(made)

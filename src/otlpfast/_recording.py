@@ -28,7 +28,7 @@ _logger = logging.getLogger(__name__)
 _DELAY = 1.0  # seconds for which what is no full batch may wait
 _BATCH = 1024
 _MOST = 65_536  # measurements that wait; more are dropped, and counted
-_BREATH = 32  # measurements after which other threads get their turn
+_BREATH = 16  # measurements after which other threads get their turn
 _PATIENCE = 2.0  # seconds that a collection waits for a batch that is being recorded
 
 
@@ -153,12 +153,14 @@ class Recorder:
             self._start_anew()
         if not self._pending and not self._recording.locked():
             return True
-        if not self._start():
+        if self._stopping or not self._start():
             return self._record_here(timeout)
         # In the thread, for whoever calls may have interrupted itself in the midst of the metrics SDK.
         done = threading.Lock()
         done.acquire()
         self._inbox.put(done)
+        if self._stopping:  # the thread may have ended before this came
+            return self._record_here(timeout)
         return done.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
 
     def _record_here(self, timeout: float) -> bool:

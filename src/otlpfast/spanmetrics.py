@@ -153,19 +153,19 @@ class SpanMetricsProcessor(SpanProcessor):
                 attributes[name] = _plain(value[1] if isinstance(value, tuple) else value)
         return attributes
 
-    def force_flush(self, timeout_millis: float = _FLUSH_MILLIS) -> bool:
+    def force_flush(self, timeout_millis: float | None = _FLUSH_MILLIS) -> bool:
         """Has all spans that have ended recorded; whether that took no longer than allowed."""
         return self._recorder.flush(_seconds(timeout_millis))
 
-    def shutdown(self, timeout_millis: float = _FLUSH_MILLIS) -> None:
+    def shutdown(self, timeout_millis: float | None = _FLUSH_MILLIS) -> None:
         """The same, and spans that end later are not measured. May be called again."""
         if not self._closed:
             self._closed = True
             self._recorder.stop(_seconds(timeout_millis))
 
 
-def _seconds(timeout_millis: float) -> float:
-    return max(timeout_millis, 0) / 1e3
+def _seconds(timeout_millis: float | None) -> float:
+    return max(_FLUSH_MILLIS if timeout_millis is None else timeout_millis, 0) / 1e3
 
 
 def _plain(value: object) -> Any:

@@ -50,9 +50,8 @@ class Operations:
         self._under_way: dict[object, int] = {}
         self._ended: deque[_Operation] = deque()
         self._adding_up = threading.Lock()
-        self._spans: Counter[str] = Counter(
-            {"": 0, "rejected": 0}
-        )  # from the start: a rate needs a first value
+        # These two from the start: a rate needs a first value.
+        self._spans: Counter[str] = Counter({"": 0, "rejected": 0})
         self._durations: deque[tuple[float, dict[str, str | int]]] = deque(maxlen=_MOST_DURATIONS)
 
     def _after_fork(self) -> None:
