@@ -116,6 +116,20 @@ def test_both_sides_of_kafka_and_the_gateway_sample_alike() -> None:
     assert sender["partition_traces_by_id"] is True
 
 
+def test_the_page_names_the_files_and_every_alert() -> None:
+    text = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    for path in (
+        *COLLECTORS.glob("*.yaml"),
+        *DEPLOY.glob("*.yaml"),
+        *(DEPLOY / "mixin").glob("*/otlpfast.json"),
+    ):
+        assert f"`{path.relative_to(DEPLOY)}`" in text
+    [group] = documents(DEPLOY / "mixin" / "alerts" / "alerts.yaml")[0]["groups"]
+    assert re.findall(r"^\| `(Otlpfast\w+)` \|", text, re.MULTILINE) == [
+        rule["alert"] for rule in group["rules"]
+    ]
+
+
 def test_yaml_is_tidy() -> None:
     config = pytest.importorskip("yamllint.config")
     linter = importlib.import_module("yamllint.linter")
@@ -211,6 +225,8 @@ def test_the_service_has_the_time_to_end_its_requests_and_to_flush() -> None:
     needed = before + int(arguments["--timeout-graceful-shutdown"]) + FLUSH_SECONDS
     assert service["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= needed
     assert environment(service)["OTLPFAST_FLUSH_ON_SIGTERM"] == "true"
+    # A request that hangs has to fail before the flush gives up: only then the spans go to the spool.
+    assert float(environment(service)["OTEL_EXPORTER_OTLP_TIMEOUT"]) < FLUSH_SECONDS
 
 
 def test_the_service_s_variables_are_known() -> None:
