@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds an OpenTelemetry Collector by its official builder: build_collector.sh FILE MANIFEST
-# Needs Go 1.25 or newer (deploy/collector/builder.yaml: 1.26) and a module proxy. Where FILE was built from this very manifest, nothing is done.
+# Needs a module proxy and Go: 1.25 or newer, for deploy/collector/builder.yaml 1.26 or newer. Where FILE was built
+# from this very manifest, nothing is done.
 set -euo pipefail
 shopt -s inherit_errexit
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -62,7 +61,7 @@ class Running:
             raise PortTakenError if "address already in use" in text else AssertionError(text)
         try:
             return bool(read(self.health))
-        except urllib.error.URLError:
+        except OSError:
             return False
 
     def close(self) -> None:
