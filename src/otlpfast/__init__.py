@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .export import OTLPSpanExporter
     from .pool import SpanPool, SpanWrapper
     from .processor import BatchSpanProcessor, SimpleSpanProcessor
+    from .spanmetrics import SpanMetricsProcessor
     from .trace import Span, Tracer, TracerProvider
 
     __version__: str
@@ -46,6 +47,7 @@ __all__ = [
     "SimpleSpanProcessor",
     "Span",
     "SpanBatch",
+    "SpanMetricsProcessor",
     "SpanPool",
     "SpanWrapper",
     "Tracer",
@@ -66,6 +68,7 @@ _HOMES = {
     "export": ("OTLPSpanExporter",),
     "pool": ("SpanPool", "SpanWrapper"),
     "processor": ("BatchSpanProcessor", "SimpleSpanProcessor"),
+    "spanmetrics": ("SpanMetricsProcessor",),
     "trace": ("Span", "Tracer", "TracerProvider"),
     "web": (),
 }

@@ -10,7 +10,8 @@ from typing import Any
 from .buffers import BufferPool, SpanBuffer, WireWriter
 from .counters import PaddedCounters
 from .pools import AttributeArray, AttributePool, EventArray, EventPool, _Pool
-from .queue import BatchBuilder, SpanQueue, _buffer_pool, encode_spans
+from .queue import BatchBuilder, SpanQueue, encode_spans
+from .queue import _buffer_pool as _buffer_pool
 from .trace import Route, Span, Tracer
 
 IMPLEMENTATION = "py"
