@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from importlib.resources import files
 from itertools import islice
@@ -234,6 +235,21 @@ def test_there_is_a_limit_of_connections(page: web.Server) -> None:
     finally:
         for sock in opened:
             sock.close()
+
+
+def test_the_page_goes_on_where_a_processor_is_broken(
+    page: web.Server, batching: Batching, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = threading.Semaphore(0)
+
+    def broken() -> None:
+        looked.release()
+        raise RuntimeError("broken")
+
+    processor = batching(collector)
+    monkeypatch.setattr(processor, "stats", broken)
+    assert looked.acquire(timeout=PATIENCE) and looked.acquire(timeout=PATIENCE)  # by the server's thread
+    assert ask(page.url, "/api").status == 200
 
 
 def test_importing_otlpfast_does_not_load_the_page() -> None:

@@ -72,9 +72,20 @@ class Listener(socketserver.ThreadingMixIn, HTTPServer):
                     self.handle_request()
 
     def _tick(self) -> None:
-        self.figures.sample()
-        if self._watchers:
-            hurry()
+        try:
+            self.figures.sample()
+            if self._watchers:
+                hurry()
+        except Exception:  # something has replaced a part of a processor: the page goes on
+            _logger.debug("a look at the figures failed", exc_info=True)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """The next connection. Where the process has no descriptor left for it, not at once again."""
+        try:
+            return super().get_request()
+        except OSError:
+            self.closing.wait(0.1)
+            raise
 
     @contextmanager
     def watched(self) -> Iterator[None]:
