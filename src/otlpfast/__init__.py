@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from . import _choice
 
 if TYPE_CHECKING:
+    from . import web as web
     from ._impl import IMPLEMENTATION, encode_spans
     from ._signals import SignalFlush, flush_on_signal
     from .autoconfigure import configure
@@ -69,6 +70,7 @@ _HOMES = {
     "processor": ("BatchSpanProcessor", "SimpleSpanProcessor"),
     "spanmetrics": ("SpanMetricsProcessor",),
     "trace": ("Span", "Tracer", "TracerProvider"),
+    "web": (),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 if _choice.DISABLED:

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach,
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from . import _tap
 from ._impl import BatchBuilder, PaddedCounters, SpanQueue
 from ._log import RateLimitedLog
 from .batch import ExportOutcome, SpanBatch
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+_REMEMBERED = 512  # exports, for how long they took
 _SPILL_PATIENCE = 1.0  # seconds; writing a batch takes a fraction of a millisecond
 
 
@@ -47,6 +50,11 @@ class Delivery:
         exporter: gets encoded batches if it has ``export_batch``, spans otherwise.
         counters: those of ``_account.ACCOUNT``.
         spooling: takes what could not be delivered.
+
+    Attributes:
+        exports: how many calls of the exporter have ended.
+        failures: how many of them delivered nothing.
+        durations: seconds that each of the last took.
     """
 
     def __init__(
@@ -55,6 +63,8 @@ class Delivery:
         self.exporter = exporter
         self.counters = counters
         self.spooling = spooling
+        self.exports = self.failures = 0
+        self.durations: deque[float] = deque(maxlen=_REMEMBERED)
         self.log = RateLimitedLog(_logger)
         self._export_batch = exporter.export_batch if takes_batches(exporter) else None  # type: ignore[attr-defined]
         self._spill_lock = threading.Lock()
@@ -89,11 +99,20 @@ class Delivery:
 
     def _export(self, taken: BatchBuilder | Sequence[ReadableSpan], count: int) -> ExportOutcome:
         assert not isinstance(taken, BatchBuilder)
+        _tap.show_spans(taken)
+        begun = time.monotonic()
         try:
             failed = self.exporter.export(taken) is SpanExportResult.FAILURE
         except Exception as error:
+            self._note(begun, True)
             return self._raised(error, count)
+        self._note(begun, failed)
         return ExportOutcome(failed=count) if failed else ExportOutcome(exported=count)
+
+    def _note(self, begun: float, failed: bool) -> None:
+        self.exports += 1
+        self.failures += failed
+        self.durations.append(time.monotonic() - begun)
 
     def _raised(self, error: Exception, count: int) -> ExportOutcome:
         name = type(self.exporter).__name__
@@ -102,10 +121,15 @@ class Delivery:
 
     def _send(self, batch: SpanBatch, timeout: float | None) -> ExportOutcome:
         count = batch.count
+        if not count:
+            return ExportOutcome()
+        begun = time.monotonic()
         try:
-            outcome = self._export_batch(batch, timeout) if count else ExportOutcome()  # type: ignore[misc]
+            outcome = self._export_batch(batch, timeout)  # type: ignore[misc]
         except Exception as error:
+            self._note(begun, True)
             return self._raised(error, count)
+        self._note(begun, getattr(outcome, "failed", count) == count)
         if _is_sound(outcome, count):
             return _mended(outcome, count)
         name = type(self.exporter).__name__
@@ -252,6 +276,7 @@ def _batch(taken: BatchBuilder | Sequence[ReadableSpan]) -> Iterator[SpanBatch]:
             builder.add(span)
     batch = SpanBatch(builder.finish())
     try:
+        _tap.show(batch)
         yield batch
     finally:
         batch.release()

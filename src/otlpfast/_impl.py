@@ -19,6 +19,7 @@ else:
 
 # Every name that an implementation must supply.
 IMPLEMENTATION = core.IMPLEMENTATION
+POOLS = core.POOLS
 AttributePool = core.AttributePool
 BatchBuilder = core.BatchBuilder
 BufferPool = core.BufferPool
@@ -30,5 +31,4 @@ SpanBuffer = core.SpanBuffer
 SpanQueue = core.SpanQueue
 Tracer = core.Tracer
 WireWriter = core.WireWriter
-buffer_pool = core._buffer_pool
 encode_spans = core.encode_spans

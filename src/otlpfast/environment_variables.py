@@ -22,3 +22,9 @@ OTLPFAST_SPAN_METRICS = "OTLPFAST_SPAN_METRICS"
 
 OTLPFAST_SPOOL_DIR = "OTLPFAST_SPOOL_DIR"
 """A directory for what the collector does not take in time. Default: none, it is dropped and counted."""
+
+OTLPFAST_WEB = "OTLPFAST_WEB"
+"""``HOST:PORT``: a live page of the process's spans is served there. Default: none."""
+
+OTLPFAST_WEB_TOKEN = "OTLPFAST_WEB_TOKEN"
+"""Who knows it may see that page; needed where it is not on a loopback address. Default: none."""

@@ -210,3 +210,17 @@ def _start_counting_anew() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_counting_anew)
+
+
+def pool_stats() -> list[tuple[str, dict[str, int]]]:
+    """The hits and misses of all SpanPools together, by what is pooled; empty where there is no SpanPool."""
+    pools = list(_pools)
+    kinds = {"SpanPool attributes": "_attributes", "SpanPool events": "_events"}
+    return [
+        (
+            name,
+            {what: sum(getattr(pool, kind).stats()[what] for pool in pools) for what in ("hits", "misses")},
+        )
+        for name, kind in kinds.items()
+        if pools
+    ]

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor as _SDKBatchSpanPr
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor as _SDKSimpleSpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from . import _life, _signals
+from . import _life, _signals, _tap
 from ._account import ACCOUNT, Stats, stats
 from ._arguments import (
     LONGEST_WAIT,
@@ -133,6 +133,7 @@ class BatchSpanProcessor(SpanProcessor):
         )
         self._start_anew()
         _life.watch(self)
+        _tap.introduce(self)
         _signals.follow_variable()
         publish_queue(self, "batching_span_processor", meter_provider)
 
@@ -235,6 +236,11 @@ class BatchSpanProcessor(SpanProcessor):
         self._after_fork()
         return stats(self._queue.counters, self._queue.waiting + self._queue.in_flight)
 
+    def hurry(self) -> None:
+        """Has what waits exported soon, without waiting for it."""
+        if self._queue.waiting:
+            self._worker.hurry()
+
     def force_flush(self, timeout_millis: float | None = None) -> bool:
         """Exports all that has ended, within ``timeout_millis`` (30000 by default).
 
@@ -313,6 +319,7 @@ class SimpleSpanProcessor(SpanProcessor):
         self.span_exporter = span_exporter
         self._shut = False
         self._start_anew()
+        _tap.introduce(self)
         publish(self, "simple_span_processor", meter_provider)
 
     def _after_fork(self) -> None:
