@@ -125,10 +125,9 @@ class Spooling:
             self._keep_house()
         if self._live.failures if last else not self._replay.is_due():
             return False
-        known = self.spool.records  # before: another thread may append one any moment
         record = self.spool.oldest()
-        if record is None:
-            if known and self.spool.records:  # they can't be read now
+        if record is None:  # which says nothing of one that another thread has appended since
+            if self.spool.is_unreadable:
                 self._replay.next = self._house_at
             self._reconcile()
             return False

@@ -63,6 +63,8 @@ class Spool:
         self._pid = os.getpid()
         self.lock = threading.RLock()
         self.busy = False
+        self.lined_up: list[int] = []
+        self.is_unreadable = False  # what `oldest()` came upon, for now
         self._tally = Tally()
         self._own: Folder | None = None
         self._adopted: list[Folder] = []
@@ -251,8 +253,10 @@ class Spool:
     def oldest(self) -> Record | None:
         """The record that waits longest, the same one until it is acknowledged or expires; None without one.
 
-        Damaged records on the way to it are forgotten and counted.
+        Damaged records on the way to it are forgotten and counted. Where there is none because a file can't be
+        opened now, `is_unreadable` says so.
         """
+        self.is_unreadable = False
         while True:
             waiting = filter(None, (folder.first_segment() for folder in self._folders()))
             segment = min(waiting, key=lambda segment: segment.first, default=None)
@@ -260,8 +264,9 @@ class Spool:
                 return None
             entry = self._head(segment)
             if entry is None:
-                if segment.records:
-                    return None  # it can't be opened now
+                self.is_unreadable = bool(segment.records)
+                if self.is_unreadable:
+                    return None
                 continue
             record = segment.read(entry)
             if record is not None:

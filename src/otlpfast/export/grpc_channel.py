@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 from .._life import begin_fork, end_fork, is_forking
-from .retry import Stop
+from .retry import Ending
 
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _FORK_PATIENCE = 1.0  # seconds that a fork waits for threads to come out of gRPC; it takes milliseconds
@@ -35,7 +35,7 @@ class Calls:
         self._connect = connect
         self._lines: dict[int, _Line] = {}
         self._inherited: list[_Line] = []  # kept, so that nothing of the parent's is destroyed in the child
-        self.stop = Stop()
+        self.stop = Ending()
         self._closed = False
         _all[id(self)] = self
         _hook(1)
