@@ -13,13 +13,12 @@ from time import time_ns
 
 from .._checks import whole_number
 from .arguments import absolute, seconds
-from .folders import Folder, check_directory, folder_names, open_directory
+from .folders import Folder, Search, check_directory, open_directory
 from .records import HEADER, MAGIC, MAX_PAYLOAD, MOST_SPANS, Entry
 from .segments import Record, Segment, Tally
 from .turns import one_at_a_time
 
 _MOST_ADOPTED = 16  # folders at a time: each costs two descriptors until what is in it is delivered
-_MOST_LOOKED_AT = 1000  # names of one adopt()
 _SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # failures that say nothing about a file
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has none
 
@@ -69,7 +68,7 @@ class Spool:
         self._own: Folder | None = None
         self._adopted: list[Folder] = []
         self._unsynced: dict[Segment, None] = {}
-        self._names: Iterator[str] | None = None
+        self._search = Search()
         self._appended = self._acknowledged = self._refused = self._expired = self._taken = 0
         self._refusal = ""
 
@@ -213,7 +212,7 @@ class Spool:
         """
         before = self._tally.records
         with suppress(OSError, ValueError), self._opened() as directory:
-            names = self._candidates(directory)
+            names = self._search.names(directory)
             while len(self._adopted) < _MOST_ADOPTED and self._tally.on_disk < self._max_bytes:
                 name = next(names, None)
                 if name is None:
@@ -224,20 +223,6 @@ class Spool:
         brought = self._tally.records - before
         self._taken += brought
         return brought
-
-    def _candidates(self, directory: int) -> Iterator[str]:
-        """Names of folders, from where the last call stopped, each at most once."""
-        renewed = False
-        for _ in range(_MOST_LOOKED_AT):
-            if self._names is None:
-                if renewed:
-                    return
-                self._names, renewed = folder_names(directory), True
-            name = next(self._names, None)
-            if name is None:
-                self._names = None
-            else:
-                yield name
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
@@ -399,10 +384,10 @@ class Spool:
     def _let_go(self) -> None:
         for folder in self._folders():
             folder.close()
-        self._names = None
+        self._search.stop()
 
     def __del__(self) -> None:
-        if hasattr(self, "_names"):  # the constructor came so far
+        if hasattr(self, "_search"):  # the constructor came so far
             self._let_go()
 
 
