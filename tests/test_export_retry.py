@@ -329,7 +329,7 @@ def nobody_fixture() -> Iterator[str]:
 
 @pytest.fixture(name="pausing")
 def pausing_fixture(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Is set when an export is about to wait for its next attempt, which it does for ages, or for a moment."""
+    """Is set when an export is about to wait for its next attempt: for ages, or for a moment."""
     pausing = threading.Event()
 
     def ages(attempt: int, asked: float | None) -> float:

@@ -321,8 +321,12 @@ def test_shutdown_keeps_its_deadline_with_a_spool_too(
 def test_an_export_that_outlives_shutdown_still_brings_its_batch_to_the_disk(
     batching: Batching, folder: Path
 ) -> None:
+    def hold(batch: SpanBatch) -> ExportOutcome:
+        exporter._hold(batch)
+        return failed(batch)
+
     exporter = Held()
-    exporter.answer = lambda batch: failed(batch) if exporter._hold(batch) else failed(batch)
+    exporter.answer = hold
     processor = batching(exporter, spool_dir=folder, max_export_batch_size=10)
     end_spans(provider(processor), 35)
     assert exporter.entered.wait(PATIENCE)

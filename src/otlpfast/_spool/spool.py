@@ -238,8 +238,8 @@ class Spool:
     def oldest(self) -> Record | None:
         """The record that waits longest, the same one until it is acknowledged or expires; None without one.
 
-        Damaged records on the way to it are forgotten and counted. Where there is none because a file can't be
-        opened now, `is_unreadable` says so.
+        Damaged records on the way to it are forgotten and counted. `is_unreadable` says where there is
+        none because a file can't be opened now.
         """
         self.is_unreadable = False
         while True:

@@ -56,7 +56,7 @@ class Stop:
 
 
 class Ending(Stop):
-    """What `shutdown()` sets, after `hurry()`, which has the last attempts made at a peer that is not there."""
+    """What `shutdown()` sets. Before, `haste` is set: a peer that is not there is then tried once more."""
 
     def __init__(self) -> None:
         super().__init__()
