@@ -33,7 +33,7 @@ from .config import Settings, logger, mask_url, printable, resolve
 from .operations import operations
 from .pieces import Sending, SpanList, as_result, read_limit, spelled
 from .proxy import ProxyRefused
-from .retry import RETRYABLE, Retry, Stop, is_transient, read_retry_after
+from .retry import RETRYABLE, Ending, Retry, is_transient, is_unreached, read_retry_after
 from .session import choose_session
 from .transport import LONGEST_WAIT, Transport
 
@@ -136,7 +136,7 @@ class OTLPSpanExporter(SpanExporter):
             self._settings, f"OTel-OTLP-Exporter-Python/{_version()} (otlpfast)", session
         )
         self._warnings = RateLimitedLog(logger)
-        self._stop = Stop()
+        self._stop = Ending()
         self._closed = False
         self._operations = operations(
             "otlp_http_span_exporter", "http.response.status_code", self._settings.endpoint, meter_provider
@@ -173,6 +173,10 @@ class OTLPSpanExporter(SpanExporter):
             return ExportOutcome(failed=batch.count)
         own = self._settings.timeout
         return self._deliver(batch, own if timeout is None else min(own, timeout))
+
+    def hurry(self) -> None:
+        """Say that `shutdown()` is near: where nobody answers, one more attempt is made, and that soon."""
+        self._stop.haste.set()
 
     def shutdown(self, timeout_millis: float = 30000) -> None:
         """Close the connection; an export under way in another thread gets `timeout_millis` to end.
@@ -217,7 +221,7 @@ class OTLPSpanExporter(SpanExporter):
                 answer = connection.exchange(request, deadline)
             except Exception as error:
                 sending.broke_off(error)
-                if is_transient(error) and retry.pause():
+                if is_transient(error) and retry.pause(unreached=is_unreached(error)):
                     continue
                 self._warn_undelivered(error, piece.count, timeout, retry.why_not)
                 return ExportOutcome(failed=piece.count)
