@@ -82,7 +82,7 @@ class Delivery:
         outcome, unencodable, kept, pid = ExportOutcome(), 0, 0, os.getpid()
         error: BaseException | None = None
         try:
-            with _suppressed():
+            with _Suppressed():
                 if self._export_batch is None:
                     outcome = self._export(taken, count)
                 else:
@@ -232,7 +232,7 @@ class Delivery:
         """Sends the oldest spooled record, if it is time; whether one was delivered."""
         if self.spooling is None:
             return False
-        with _suppressed():
+        with _Suppressed():
             return self.spooling.replay(lambda batch: self._send(batch, timeout), last)
 
     def hurry(self) -> None:
@@ -275,9 +275,11 @@ def _mended(outcome: ExportOutcome, count: int) -> ExportOutcome:
         or sum(piece.count for piece in remains) != failed
     ):
         remains = ()
-    return replace(
-        outcome, failed=failed, remains=remains, retry_after=wish if isinstance(wish, (int, float)) else 0.0
-    )
+    if not isinstance(wish, (int, float)):
+        wish = 0.0
+    if (outcome.failed, outcome.remains, outcome.retry_after) == (failed, remains, wish):
+        return outcome
+    return replace(outcome, failed=failed, remains=remains, retry_after=wish)
 
 
 def _settled(outcome: ExportOutcome) -> int:
@@ -285,14 +287,16 @@ def _settled(outcome: ExportOutcome) -> int:
     return outcome.exported + outcome.rejected + outcome.too_large
 
 
-@contextmanager
-def _suppressed() -> Iterator[None]:
+class _Suppressed:
     """Nothing that an exporter does is traced."""
-    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-    try:
-        yield
-    finally:
-        detach(token)
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+
+    def __exit__(self, *error: object) -> None:
+        detach(self._token)
 
 
 @contextmanager
