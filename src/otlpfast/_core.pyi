@@ -3,8 +3,13 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, final
 
+from opentelemetry.baggage.propagation import W3CBaggagePropagator as _APIBaggage
+from opentelemetry.context.context import Context
+from opentelemetry.propagators.composite import CompositePropagator as _APIComposite
+from opentelemetry.propagators.textmap import CarrierT, Getter, Setter
 from opentelemetry.sdk.trace import Tracer as _SDKTracer
 from opentelemetry.sdk.trace import _Span as _SDKSpan
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator as _APITraceContext
 from typing_extensions import Buffer, Self, disjoint_base
 
 from ._account import ACCOUNT as ACCOUNT
@@ -186,6 +191,30 @@ class Tracer(_SDKTracer):
 
 class Span(_SDKSpan):
     def __new__(cls, *args: object, **options: object) -> Self: ...
+
+class TraceContextTextMapPropagator(_APITraceContext):
+    def extract(
+        self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = ...
+    ) -> Context: ...
+    def inject(
+        self, carrier: CarrierT, context: Context | None = None, setter: Setter[CarrierT] = ...
+    ) -> None: ...
+
+class W3CBaggagePropagator(_APIBaggage):
+    def extract(
+        self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = ...
+    ) -> Context: ...
+    def inject(
+        self, carrier: CarrierT, context: Context | None = None, setter: Setter[CarrierT] = ...
+    ) -> None: ...
+
+class CompositePropagator(_APIComposite):
+    def extract(
+        self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = ...
+    ) -> Context: ...
+    def inject(
+        self, carrier: CarrierT, context: Context | None = None, setter: Setter[CarrierT] = ...
+    ) -> None: ...
 
 POOLS: Final[dict[str, _Pool]]
 
