@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,10 +34,21 @@ class BatchExporter(Protocol):
         """Sends a batch within ``timeout`` seconds (None: the exporter's own); what became of its spans."""
 
 
+Export = Callable[[SpanBatch, float | None], ExportOutcome]
+Finish = Callable[[BatchBuilder, int, int, Export], None]
+
+
 def takes_batches(exporter: SpanExporter) -> bool:
     """Whether the exporter wants encoded batches rather than spans."""
     # Asked of its class: a mock has any attribute that it is asked for.
     return callable(getattr(type(exporter), "export_batch", None))
+
+
+def _is_own(exporter: SpanExporter) -> bool:
+    """Whether its batches may go past ``export_batch``: not where that was replaced."""
+    return type(exporter).__module__.startswith("otlpfast.") and (
+        hasattr(type(exporter), "send_full") and "export_batch" not in vars(exporter)
+    )
 
 
 class Delivery:
@@ -57,16 +68,35 @@ class Delivery:
         self.spooling = spooling
         self.log = RateLimitedLog(_logger)
         self._export_batch = exporter.export_batch if takes_batches(exporter) else None  # type: ignore[attr-defined]
+        self._send_full = exporter.send_full if _is_own(exporter) else None  # type: ignore[attr-defined]
         self._spill_lock = threading.Lock()
         self._spilling_in = 0
 
+    def send_full(
+        self, waiting: SpanQueue, timeout: float, until: float, wanted: Callable[[], bool], finish: Finish
+    ) -> None:
+        """Has batches sent as they get full, without Python, where that is possible: ``SpanQueue.send_full``.
+
+        Not where there is a spool or somebody waits for room: neither would hear of what happens.
+
+        Args:
+            finish: gets a batch that is left, and what exports it.
+        """
+        if self._send_full and waiting.can_send and waiting.relief is None and self.spooling is None:
+            with _suppressed():
+                self._send_full(waiting, timeout=timeout, until=until, wanted=wanted, finish=finish)
+
     def deliver(
-        self, taken: BatchBuilder | Sequence[ReadableSpan], count: int, timeout: float | None
+        self,
+        taken: BatchBuilder | Sequence[ReadableSpan],
+        count: int,
+        timeout: float | None,
+        export: Export | None = None,
     ) -> None:
         """Exports ``count`` spans, encoded or as they are, and accounts for them.
 
         What the exporter raises is logged, not raised; only what is no Exception goes on to the caller, after
-        it was accounted for.
+        it was accounted for. ``export`` takes the place of the exporter's ``export_batch``.
         """
         outcome, unencodable, kept = ExportOutcome(), 0, 0
         try:
@@ -76,7 +106,7 @@ class Delivery:
                 else:
                     with _batch(taken) as batch:
                         unencodable = count - batch.count
-                        outcome, kept = self._hand_over(batch, timeout)
+                        outcome, kept = self._hand_over(batch, timeout, export)
         finally:
             self.counters.add("exported", outcome.exported)
             self.counters.add("rejected", outcome.rejected)
@@ -100,10 +130,12 @@ class Delivery:
         self.log.warning("raised", "the exporter %s raised %s: %s", name, type(error).__name__, error)
         return ExportOutcome(failed=count)
 
-    def _send(self, batch: SpanBatch, timeout: float | None) -> ExportOutcome:
+    def _send(
+        self, batch: SpanBatch, timeout: float | None, export: Export | None = None
+    ) -> ExportOutcome:
         count = batch.count
         try:
-            outcome = self._export_batch(batch, timeout) if count else ExportOutcome()  # type: ignore[misc]
+            outcome = (export or self._export_batch)(batch, timeout) if count else ExportOutcome()  # type: ignore[misc]
         except Exception as error:
             return self._raised(error, count)
         if _is_sound(outcome, count):
@@ -114,11 +146,13 @@ class Delivery:
 
     # --- with a spool
 
-    def _hand_over(self, batch: SpanBatch, timeout: float | None) -> tuple[ExportOutcome, int]:
+    def _hand_over(
+        self, batch: SpanBatch, timeout: float | None, export: Export | None
+    ) -> tuple[ExportOutcome, int]:
         """What became of a batch, and how many of its failed spans the spool took."""
         spooling = self.spooling
         if spooling is None or not batch.count:
-            return self._send(batch, timeout), 0
+            return self._send(batch, timeout, export), 0
         if spooling.shall_try():
             outcome = self._send(batch, timeout)
             spooling.learn(outcome)
