@@ -156,7 +156,13 @@ class SpanQueue:
     @property
     def can_send(self) -> bool: ...
     def send_full(
-        self, descriptor: int, head: bytes, limit: int, timeout: float, until: float, wanted: Callable[[], bool]
+        self,
+        descriptor: int,
+        head: bytes,
+        limit: int,
+        timeout: float,
+        until: float,
+        wanted: Callable[[], bool],
     ) -> tuple[BatchBuilder, int, int, float, bool, bytes] | None: ...
     def interrupt(self) -> None: ...
     def close(self) -> None: ...

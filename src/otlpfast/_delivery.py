@@ -130,9 +130,7 @@ class Delivery:
         self.log.warning("raised", "the exporter %s raised %s: %s", name, type(error).__name__, error)
         return ExportOutcome(failed=count)
 
-    def _send(
-        self, batch: SpanBatch, timeout: float | None, export: Export | None = None
-    ) -> ExportOutcome:
+    def _send(self, batch: SpanBatch, timeout: float | None, export: Export | None = None) -> ExportOutcome:
         count = batch.count
         try:
             outcome = (export or self._export_batch)(batch, timeout) if count else ExportOutcome()  # type: ignore[misc]

@@ -38,11 +38,35 @@ def _count(message: memoryview, level: int) -> int:
     """How many spans there are in a message so many steps down the path."""
     if level == len(_PATH):
         return 1
+    if level == len(_PATH) - 1:
+        return _count_in_scope(message)
     return sum(
         _count(value, level + 1)
         for number, value, _ in _fields(message)
         if value is not None and number == _PATH[level]
     )
+
+
+def _count_in_scope(message: memoryview) -> int:
+    """How many spans a ScopeSpans has. Those of less than 16 KiB, which most are, take few steps."""
+    at, end, found, tag = 0, len(message), 0, _PATH[-1] << 3 | _DELIMITED
+    while at < end:
+        while at + 2 < end and message[at] == tag:
+            length, high = message[at + 1], message[at + 2]
+            if length < 0x80:
+                at += 2 + length
+            elif high < 0x80:
+                at += 3 + (length & 0x7F | high << 7)
+            else:
+                break
+            found += 1
+        if at > end:
+            raise ValueError("no protobuf message: a field is cut off")
+        for number, value, whole in _fields(message[at:]):
+            found += number == _PATH[-1] and value is not None
+            at += len(whole)
+            break
+    return found
 
 
 def _cut(message: memoryview, level: int, wanted: int) -> tuple[_Parts, _Parts]:

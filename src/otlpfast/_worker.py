@@ -204,7 +204,7 @@ class Worker:
             try:
                 self._next = self._inbox.get_nowait()
             except queue.Empty:
-                return True
+                return not self._stopping
             if self._next is False:
                 self._woken = False
                 self._next = None

@@ -1,5 +1,5 @@
-# A request over a connected socket and the answer to it, without Python: by a deadline of the monotonic clock,
-# in nanoseconds. Linux only; elsewhere otlpfast_exchanges is 0 and nothing of this is called.
+# A request over a connected socket and the answer to it, without Python, by a deadline: nanoseconds of the
+# monotonic clock. Linux only; elsewhere otlpfast_exchanges is 0 and nothing of this is called.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from *:
@@ -64,7 +64,9 @@ cdef extern from *:
 
     /* Who waits for the bell has looked at it before it looked for work, so that no ring gets lost. Who only
        naps is not woken by a ring that is not loud. */
-    static uint32_t otlpfast_hear(const otlpfast_bell *bell) { return __atomic_load_n(&bell->rings, __ATOMIC_SEQ_CST); }
+    static uint32_t otlpfast_hear(const otlpfast_bell *bell) {
+        return __atomic_load_n(&bell->rings, __ATOMIC_SEQ_CST);
+    }
 
     static void otlpfast_ring(otlpfast_bell *bell, int loud) {
         __atomic_fetch_add(&bell->rings, 1, __ATOMIC_SEQ_CST);
@@ -97,12 +99,16 @@ cdef extern from *:
         }
     }
 
-    static int otlpfast_again(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
+    /* Whether what has just failed on the socket can be tried again, and by the deadline. */
+    static int otlpfast_again(int fd, short wanted, int64_t deadline) {
+        if (errno == EINTR) return 1;
+        return (errno == EAGAIN || errno == EWOULDBLOCK) && otlpfast_ready(fd, wanted, deadline);
+    }
 
-    /* Whether a kept connection has been closed by the other end, or has something on it that nobody asked for. */
+    /* Whether the other end has closed a kept connection, or sent something that nobody asked for. */
     static int otlpfast_is_stale(int fd) {
         char byte;
-        return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || !otlpfast_again(errno);
+        return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
     }
 
     /* Whether all of it was sent by the deadline. The parts are used up. */
@@ -115,7 +121,7 @@ cdef extern from *:
             message.msg_iovlen = count < 512 ? count : 512;
             sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
             if (sent < 0) {
-                if (errno != EINTR && !(otlpfast_again(errno) && otlpfast_ready(fd, POLLOUT, deadline))) return 0;
+                if (!otlpfast_again(fd, POLLOUT, deadline)) return 0;
                 continue;
             }
             while (count && (size_t)sent >= parts->iov_len) {
@@ -154,8 +160,8 @@ cdef extern from *:
 
     /* 1: all spans were taken, and the connection stays; 0: an unusual answer, or none; -1: more has to come.
 
-       Usual is HTTP/1.1 200 with an ExportTraceServiceResponse that says nothing: an empty one, or one with an
-       empty partial_success, which the official Collector sends. */
+       Usual is HTTP/1.1 200 with an ExportTraceServiceResponse that says nothing: an empty one, or one with
+       an empty partial_success, which the official Collector sends. */
     static int otlpfast_judge(const otlpfast_answer *answer) {
         static const char status[] = "HTTP/1.1 200";
         const char *at = answer->text, *end = at + answer->length, *line_end;
@@ -182,10 +188,11 @@ cdef extern from *:
     /* Whether the usual answer came by the deadline; `answer` has what came. */
     static int otlpfast_receive(int fd, otlpfast_answer *answer, int64_t deadline) {
         for (;;) {
-            ssize_t got = recv(fd, answer->text + answer->length, OTLPFAST_ANSWER - answer->length, MSG_DONTWAIT);
+            char *end = answer->text + answer->length;
+            ssize_t got = recv(fd, end, OTLPFAST_ANSWER - answer->length, MSG_DONTWAIT);
             int verdict;
             if (got < 0) {
-                if (errno != EINTR && !(otlpfast_again(errno) && otlpfast_ready(fd, POLLIN, deadline))) return 0;
+                if (!otlpfast_again(fd, POLLIN, deadline)) return 0;
                 continue;
             }
             if (got == 0) return 0;

@@ -1,14 +1,14 @@
-# Full batches on their way from the threads that fill them to the one that sends them, which needs no GIL for
-# it: with threads that never let go of the GIL it would wait for it longer than they take to fill the queue.
+# Full batches on their way from the threads that fill them to the one that sends them, which needs no GIL
+# for that: under threads that never let go of it, each wait for it lasts longer than a queue takes to fill.
 #
-# Batches are put in, and taken back or let go of, by whoever holds the GIL. The sender claims them in order by
-# moving `claimed`, and says by `sent` how many are done; it touches nothing else of the lane, and no object.
+# Batches are put in, and taken back or let go of, by whoever holds the GIL. The sender claims them in order,
+# by moving `claimed`, and says by `sent` how many are done; it touches nothing else here, and no object.
 
 cdef enum:
     LANE_SLOTS = 256
     PART_BYTES = 24  # for what is written beside a group's own texts: a tag, a varint, some to spare
-    # While batches come one upon the other, the sender looks for the next by itself: to be woken by the thread
-    # that fills them means to take the processor away from it.
+    # While batches come one upon the other, the sender looks for the next by itself: to be woken by the
+    # thread that fills them means to take the processor away from it.
     NAPS = 8
     NAP = 500_000  # nanoseconds
 
@@ -85,9 +85,8 @@ cdef class _Lane:
         # What _request.request_parts() makes of it, with the head of the request before. False for spans of
         # several resources, a request that is too large, or no memory.
         cdef _Group group
-        cdef SpanBuffer buffer
         cdef object resource = None
-        cdef size_t count = 2, room = len(self.head) + PART_BYTES, length = 0
+        cdef size_t count = 3, room = len(self.head) + PART_BYTES
         for group in batch.groups:
             if resource is None:
                 resource = group.entry.resource
@@ -97,7 +96,6 @@ cdef class _Lane:
             room += bytes_size(group.entry.head) + bytes_size(group.entry.tail) + PART_BYTES
         if resource is None:
             return False
-        count += 1
         room += bytes_size(resource.head) + bytes_size(resource.tail) + 2 * PART_BYTES
         parcel.parts = <iovec *> malloc(count * sizeof(iovec) + room)
         if parcel.parts == NULL:

@@ -211,6 +211,7 @@ cdef class SpanQueue:
                 return self.dropped(QUEUE_FULL)
         if self.closed:  # while it was waited for room
             return self.dropped(SHUTDOWN)
+        self.interrupt()
         self.kept.append(span)
         self.kept_bytes += size
         self.queued += 1
@@ -285,7 +286,7 @@ cdef class SpanQueue:
         cdef PaddedCounters counters = self.counters
         if lane is None:
             lane = self.lane = _Lane.__new__(_Lane)
-        if lane.is_open:
+        if lane.is_open or self.kept:  # for these there is a timer
             return None
         lane.open(head, limit)
         try:
@@ -302,7 +303,7 @@ cdef class SpanQueue:
             lane.sent = lane.settled = lane.moved = lane.last
         return found
 
-    def interrupt(self):
+    cpdef interrupt(self):
         """Has ``send_full()`` return, once it has its answer, if it runs."""
         if self.lane is not None and self.lane.is_open:
             self.lane.stop()

@@ -24,7 +24,10 @@ from .proxy import Proxy, ProxyRefused
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-    from .._impl import BatchBuilder, SpanQueue
+    from .._impl import BatchBuilder
+
+    Taken: TypeAlias = tuple[BatchBuilder, int, int, float]  # its spans, bytes and deadline
+    Left: TypeAlias = tuple[BatchBuilder, int, int, float, bool, bytes]  # as `Begun` has the last two
 
 Part: TypeAlias = bytes | memoryview
 
@@ -58,22 +61,21 @@ class Connection:
         self._interrupted = False
         self._begun: Begun | None = None
 
-    def send_full(
-        self, waiting: SpanQueue, head: bytes, limit: int, timeout: float, until: float, wanted: Callable[[], bool]
-    ) -> tuple[BatchBuilder, int, int, float] | None:
-        """Have the queue send what gets full over this connection, without the GIL: `SpanQueue.send_full`.
+    def send_full(self, send: Callable[[int], Left | None]) -> Taken | None:
+        """Have a queue send what gets full over this connection, if there is one, by itself.
 
-        What it gives, but for what was received: the next `exchange()`, of just that batch, goes on from there.
+        send: `SpanQueue.send_full` of a descriptor. Where it leaves a batch, the next `exchange()` has to be
+            of just that one, and goes on from there.
         """
         sock = self._sock
         if type(sock) is not socket.socket or self._interrupted or self._is_stale():
             return None
-        left = waiting.send_full(sock.fileno(), head, limit, timeout, until, wanted)
+        left = send(sock.fileno())
         if left is None:
             return None
-        *taken, was_sent, received = left
+        batch, count, nbytes, deadline, was_sent, received = left
         self._begun = Begun(was_sent, received)
-        return taken
+        return batch, count, nbytes, deadline
 
     def exchange(self, parts: list[Part], deadline: float) -> Answer:
         """Send `parts` and return the answer. A kept connection that turns out to be dead is replaced, once.

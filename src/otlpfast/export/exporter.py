@@ -88,7 +88,7 @@ class OTLPSpanExporter(SpanExporter):
         return self._exporter.export_batch(batch, timeout)
 
     def send_full(self, waiting: SpanQueue, **how: Any) -> None:
-        """Have a queue send what gets full by itself, where that is possible: `http.OTLPSpanExporter.send_full`."""
+        """Have a queue send what gets full by itself, where that is possible."""
         if isinstance(self._exporter, http.OTLPSpanExporter):
             self._exporter.send_full(waiting, **how)
 

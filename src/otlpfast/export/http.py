@@ -187,16 +187,20 @@ class OTLPSpanExporter(SpanExporter):
             if not isinstance(connection, Connection):
                 return
             left = connection.send_full(
-                waiting,
-                head,
-                self._limit,
-                timeout,
-                until,
-                lambda: wanted() and not self._transport.is_awaited(),
+                lambda descriptor: waiting.send_full(
+                    descriptor,
+                    head,
+                    self._limit,
+                    timeout,
+                    until,
+                    lambda: wanted() and not self._transport.is_awaited(),
+                )
             )
-            if left is not None:
-                taken, count, nbytes, deadline = left
-                finish(taken, count, nbytes, lambda batch, _: self._send_all(nullcontext(connection), batch, deadline, timeout))
+            if left is None:
+                return
+            taken, count, nbytes, deadline = left
+            turn = nullcontext(connection)
+            finish(taken, count, nbytes, lambda batch, _: self._send_all(turn, batch, deadline, timeout))
 
     def shutdown(self, timeout_millis: float = 30000) -> None:
         """Close the connection; an export under way in another thread gets `timeout_millis` to end.

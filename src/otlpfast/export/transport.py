@@ -60,8 +60,6 @@ class Transport:
         let_go: called when others begin to wait, for a turn that may take as long as nobody does.
         """
         channel = self._channel()
-        if let_go is not None:
-            channel.let_go = let_go
         if not channel.take(deadline - monotonic()):
             raise Late("waiting for an earlier export")
         try:
@@ -73,6 +71,8 @@ class Transport:
                     connection.close()
                 return
             channel.busy = True
+            if let_go is not None:
+                channel.let_go = let_go
             try:
                 yield channel.connection
             finally:
@@ -88,7 +88,7 @@ class Transport:
 
     @property
     def plain_head(self) -> bytes | None:
-        """The head of each request up to the value of Content-Length; None where the rest is not plain spans."""
+        """The head of each request up to the value of Content-Length; None where not only spans follow."""
         is_plain = self._session is None and self._compressor is None and self._settings.tls is None
         return self._head if is_plain else None
 
@@ -128,6 +128,10 @@ class Transport:
             channel.lock.release()
 
 
+def _nothing() -> None:
+    pass
+
+
 class _Channel:
     """One process's connection. The lock is re-entrant: `busy` tells a nested request from a waiting one."""
 
@@ -136,7 +140,8 @@ class _Channel:
         self.busy = False
         self.connection = connection
         self.asking: deque[None] = deque()  # an entry for each thread that waits for the lock
-        self.let_go: Callable[[], None] = lambda: None  # has its holder, if that only waits for work, release it
+        # Has who holds the lock, and only waits for work, release it.
+        self.let_go: Callable[[], None] = _nothing
 
     def take(self, timeout: float) -> bool:
         """Whether the lock was acquired within so many seconds."""
