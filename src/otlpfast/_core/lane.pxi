@@ -10,7 +10,7 @@ cdef enum:
     # While batches come one upon the other, the sender looks for the next by itself: to be woken by the
     # thread that fills them means to take the processor away from it.
     NAPS = 8
-    NAP = 500_000  # nanoseconds
+    NAP = 500_000  # nanoseconds; one, after a sleep
 
 
 cdef struct Parcel:
@@ -183,6 +183,7 @@ cdef class _Lane:
         cdef uint64_t number
         cdef uint32_t heard
         cdef int naps = 0
+        cdef bint slept = False
         while True:
             heard = hear(&self.bell)
             if load(&self.stopped):
@@ -192,10 +193,11 @@ cdef class _Lane:
                 if monotonic_ns() >= until:
                     return False
                 if naps:
+                    naps -= 1
                     nap(&self.bell, heard, NAP)
                 else:
+                    slept = True
                     sleep_until(&self.bell, heard, until)
-                naps -= naps > 0
                 continue
             if is_stale(fd):
                 return False
@@ -210,7 +212,8 @@ cdef class _Lane:
                 return True
             exported.bump(EXPORTED, parcel.spans)
             store(&self.sent, number + 1)
-            naps = NAPS
+            naps = 1 if slept else NAPS
+            slept = False
 
 
 cdef size_t group_bytes(_Group group) noexcept:
