@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .answer import _fields, speaks_of_size
+from .answer import answer_fields, speaks_of_size
 
 _RETRYABLE = frozenset(  # specification "OTLP/gRPC", "Failures"
     ("CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS")
@@ -80,14 +80,14 @@ def _is_too_large(code: str, details: str, compressed: bool) -> bool:
 def read_retry_delay(status: bytes) -> float | None:
     """Seconds of the RetryInfo in a serialised google.rpc.Status, or None where it has none."""
     try:
-        for number, detail in _fields(status):
+        for number, detail in answer_fields(status):
             if number != 3 or not isinstance(detail, bytes):
                 continue
-            any_ = dict(_fields(detail))
+            any_ = dict(answer_fields(detail))
             url, value = any_.get(1, b""), any_.get(2, b"")
             if isinstance(url, bytes) and url.endswith(b"/google.rpc.RetryInfo") and isinstance(value, bytes):
-                delay = dict(_fields(value)).get(1, b"")
-                parts = dict(_fields(delay)) if isinstance(delay, bytes) else {}
+                delay = dict(answer_fields(value)).get(1, b"")
+                parts = dict(answer_fields(delay)) if isinstance(delay, bytes) else {}
                 seconds, nanos = parts.get(1, 0), parts.get(2, 0)
                 if isinstance(seconds, int) and isinstance(nanos, int):
                     # A negative number, here one beyond 63 bits, is nonsense.
