@@ -45,7 +45,7 @@ def _count(message: memoryview, level: int) -> int:
 
 def _count_in_scope(message: memoryview) -> int:
     """How many spans a ScopeSpans has. Those of less than 16 KiB, which most are, take few steps."""
-    at, end, found, tag = 0, len(message), 0, _PATH[-1] << 3 | _DELIMITED
+    at, end, found, tag = 0, len(message), 0, _PATH[-1] << 3 | DELIMITED
     while at < end:
         while at + 2 < end and message[at] == tag:
             length, high = message[at + 1], message[at + 2]
@@ -58,10 +58,10 @@ def _count_in_scope(message: memoryview) -> int:
             found += 1
         if at > end:
             raise ValueError("no protobuf message: a field is cut off")
-        for number, value, whole in _fields(message[at:]):
-            found += number == _PATH[-1] and value is not None
+        if at < end:
+            number, value, whole = next(fields(message[at:]))
+            found += number == _PATH[-1] and isinstance(value, memoryview)
             at += len(whole)
-            break
     return found
 
 
