@@ -1,5 +1,5 @@
 # A request over a connected socket and the answer to it, without Python, by a deadline: nanoseconds of the
-# monotonic clock. Linux only; elsewhere otlpfast_exchanges is 0 and nothing of this is called.
+# monotonic clock. On 64-bit Linux; elsewhere OTLPFAST_EXCHANGES is 0 and nothing of this is called.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from *:
@@ -7,10 +7,9 @@ cdef extern from *:
     #include <stdint.h>
     #include <stdlib.h>
     #include <string.h>
-    #if defined(__linux__)
+    #if defined(__linux__) && defined(__LP64__)
     #  define OTLPFAST_EXCHANGES 1
     #  include <errno.h>
-    #  include <linux/futex.h>
     #  include <poll.h>
     #  include <strings.h>
     #  include <sys/socket.h>
@@ -18,9 +17,15 @@ cdef extern from *:
     #  include <sys/uio.h>
     #  include <time.h>
     #  include <unistd.h>
+    #  define OTLPFAST_WAIT 128  /* FUTEX_WAIT_PRIVATE: not every system has the kernel's headers */
+    #  define OTLPFAST_WAKE 129
     #else
     #  define OTLPFAST_EXCHANGES 0
+    #  if defined(_WIN32)
     struct iovec { void *iov_base; size_t iov_len; };
+    #  else
+    #    include <sys/uio.h>
+    #  endif
     #endif
 
     #define OTLPFAST_ANSWER 2048  /* bytes of an answer that is still a usual one */
@@ -71,12 +76,12 @@ cdef extern from *:
     static void otlpfast_ring(otlpfast_bell *bell, int loud) {
         __atomic_fetch_add(&bell->rings, 1, __ATOMIC_SEQ_CST);
         if (loud || __atomic_load_n(&bell->asleep, __ATOMIC_SEQ_CST))
-            syscall(SYS_futex, &bell->rings, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+            syscall(SYS_futex, &bell->rings, OTLPFAST_WAKE, 1, NULL, NULL, 0);
     }
 
     static void otlpfast_nap(otlpfast_bell *bell, uint32_t heard, int64_t nanoseconds) {
         struct timespec t = {nanoseconds / 1000000000, nanoseconds % 1000000000};
-        syscall(SYS_futex, &bell->rings, FUTEX_WAIT_PRIVATE, heard, &t, NULL, 0);
+        syscall(SYS_futex, &bell->rings, OTLPFAST_WAIT, heard, &t, NULL, 0);
     }
 
     static void otlpfast_sleep(otlpfast_bell *bell, uint32_t heard, int64_t until) {
@@ -174,7 +179,7 @@ cdef extern from *:
             if (line_end == at || line_end[-1] != '\\r') return 0;
             if (line_end - at == 1) break;
             if (number == 0) {
-                if (line_end - at < (ptrdiff_t)sizeof status || (at[12] != ' ' && at[12] != '\\r')) return 0;
+                if ((size_t)(line_end - at) < sizeof status || (at[12] != ' ' && at[12] != '\\r')) return 0;
             } else if (!otlpfast_read_field(at, line_end - 1 - at, &body)) {
                 return 0;
             }

@@ -226,13 +226,10 @@ cdef size_t group_bytes(_Group group) noexcept:
 
 cdef void put_decimal(Writer *w, size_t number) noexcept:
     # And what ends the head of a request.
-    cdef char digits[20]
-    cdef int n = 20
-    while True:
-        n -= 1
-        digits[n] = 48 + number % 10
-        number //= 10
-        if not number:
-            break
-    put_bytes(w, digits + n, 20 - n)
+    cdef size_t unit = 1
+    while number // unit >= 10:
+        unit *= 10
+    while unit:
+        put_byte(w, <uint8_t> (48 + number // unit % 10))
+        unit //= 10
     put_bytes(w, b"\r\n\r\n", 4)
