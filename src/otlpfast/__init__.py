@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .export import OTLPSpanExporter
     from .pool import SpanPool, SpanWrapper
     from .processor import BatchSpanProcessor, SimpleSpanProcessor
+    from .spanmetrics import SpanMetricsProcessor
     from .trace import Span, Tracer, TracerProvider
 
     __version__: str
@@ -45,6 +46,7 @@ __all__ = [
     "SimpleSpanProcessor",
     "Span",
     "SpanBatch",
+    "SpanMetricsProcessor",
     "SpanPool",
     "SpanWrapper",
     "Tracer",
@@ -65,6 +67,7 @@ _HOMES = {
     "export": ("OTLPSpanExporter",),
     "pool": ("SpanPool", "SpanWrapper"),
     "processor": ("BatchSpanProcessor", "SimpleSpanProcessor"),
+    "spanmetrics": ("SpanMetricsProcessor",),
     "trace": ("Span", "Tracer", "TracerProvider"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -30,4 +30,5 @@ SpanBuffer = core.SpanBuffer
 SpanQueue = core.SpanQueue
 Tracer = core.Tracer
 WireWriter = core.WireWriter
+buffer_pool = core._buffer_pool
 encode_spans = core.encode_spans

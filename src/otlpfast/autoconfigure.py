@@ -40,7 +40,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from . import _components as components
 from ._choice import DISABLED, is_true
 from ._log import warn
-from .environment_variables import OTLPFAST_DISABLED, OTLPFAST_QUIET
+from .environment_variables import OTLPFAST_DISABLED, OTLPFAST_QUIET, OTLPFAST_SPAN_METRICS
 
 _logger = logging.getLogger("otlpfast.configuration")
 
@@ -74,6 +74,10 @@ class _Parts:
         )
         for processor in self.span_processors:
             provider.add_span_processor(processor)
+        if is_true(OTLPFAST_SPAN_METRICS):
+            from .spanmetrics import SpanMetricsProcessor
+
+            provider.add_span_processor(SpanMetricsProcessor())
         for exporter in self.exporters:
             provider.add_span_processor((self.make_processor or _batch_processor)(exporter))
         return provider

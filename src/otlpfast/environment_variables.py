@@ -17,5 +17,8 @@ OTLPFAST_IMPL = "OTLPFAST_IMPL"
 OTLPFAST_QUIET = "OTLPFAST_QUIET"
 """``true``: no start-up line. Default: false; it is set for the children of a process that wrote its line."""
 
+OTLPFAST_SPAN_METRICS = "OTLPFAST_SPAN_METRICS"
+"""``true``: rate, errors and durations of spans as metrics, where otlpfast is configured. Default: false."""
+
 OTLPFAST_SPOOL_DIR = "OTLPFAST_SPOOL_DIR"
 """A directory for what the collector does not take in time. Default: none, it is dropped and counted."""

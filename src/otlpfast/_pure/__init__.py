@@ -9,6 +9,7 @@ from .buffers import BufferPool, SpanBuffer, WireWriter
 from .counters import PaddedCounters
 from .pools import AttributeArray, AttributePool, EventArray, EventPool
 from .queue import BatchBuilder, SpanQueue, encode_spans
+from .queue import _buffer_pool as _buffer_pool
 from .trace import Route, Span, Tracer
 
 IMPLEMENTATION = "py"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from .._checks import check_meter_provider
 from .._log import RateLimitedLog
 from .._threads import are_real
 from ..batch import ExportOutcome
@@ -32,6 +33,7 @@ from .answer import (
 )
 from .config import Settings, logger, mask_url, printable, resolve
 from .connection import Connection, Late
+from .operations import NoOperations, operations
 from .pieces import Sending, SpanList, as_result, read_limit, spelled
 from .proxy import ProxyRefused
 from .retry import RETRYABLE, Retry, Stop, is_transient, read_retry_after
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     import enum
 
     import requests
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace import ReadableSpan
 
     from .._impl import BatchBuilder, SpanQueue
@@ -84,6 +87,8 @@ class OTLPSpanExporter(SpanExporter):
     session: a requests.Session that sends the requests in place of otlpfast's own connection, for example one
         that adds credentials. `OTEL_PYTHON_EXPORTER_OTLP_HTTP_[TRACES_]CREDENTIAL_PROVIDER` names an entry
         point of `opentelemetry_otlp_credential_provider` that makes one.
+    meter_provider: where `otel.sdk.exporter.*` metrics go, if `OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED` is
+        true.
 
     What is not given comes from `OTEL_EXPORTER_OTLP_TRACES_*` and `OTEL_EXPORTER_OTLP_*` (ENDPOINT, HEADERS,
     TIMEOUT in seconds, COMPRESSION, CERTIFICATE, CLIENT_KEY, CLIENT_CERTIFICATE). A wrong argument raises
@@ -113,7 +118,9 @@ class OTLPSpanExporter(SpanExporter):
         *,
         max_request_bytes: int | None = None,
         session: requests.Session | None = None,
+        meter_provider: MeterProvider | None = None,
     ) -> None:
+        check_meter_provider(meter_provider)
         self._limit = read_limit(max_request_bytes, _DEFAULT_LIMIT)
         self._settings = resolve(
             endpoint,
@@ -134,6 +141,9 @@ class OTLPSpanExporter(SpanExporter):
         self._warnings = RateLimitedLog(logger)
         self._stop = Stop()
         self._closed = False
+        self._operations = operations(
+            "otlp_http_span_exporter", "http.response.status_code", self._settings.endpoint, meter_provider
+        )
 
     def __repr__(self) -> str:
         settings = self._settings
@@ -180,7 +190,8 @@ class OTLPSpanExporter(SpanExporter):
         finish: gets what is left, and what exports it in place of `export_batch`.
         """
         head = self._transport.plain_head
-        if self._closed or head is None or not are_real():
+        is_counted = not isinstance(self._operations, NoOperations)
+        if self._closed or head is None or is_counted or not are_real():
             return
         timeout = min(self._settings.timeout, timeout, LONGEST_WAIT)
         with suppress(Late), self._transport.turn(monotonic(), waiting.interrupt) as connection:
@@ -228,16 +239,23 @@ class OTLPSpanExporter(SpanExporter):
     ) -> ExportOutcome:
         """Send all of it, in as many requests as the limits of both sides want, in one turn."""
         sending = Sending(batch, self._limit, self._warn)
-        try:
-            if batch.count:
-                with turn as connection:
-                    sending.run(lambda piece: self._send(connection, piece, deadline, timeout))
-        except Exception as error:  # whatever it is: a fault of tracing never reaches the application
-            self._warn_undelivered(error, sending.undelivered, timeout, "")
+        with self._operations.of(sending):
+            try:
+                if batch.count:
+                    with turn as connection:
+                        sending.run(lambda piece: self._send(connection, sending, piece, deadline, timeout))
+            except Exception as error:  # whatever it is: a fault of tracing never reaches the application
+                sending.broke_off(error)
+                self._warn_undelivered(error, sending.undelivered, timeout, "")
         return sending.outcome()
 
     def _send(
-        self, connection: Connection | SessionConnection, piece: Piece, deadline: float, timeout: float
+        self,
+        connection: Connection | SessionConnection,
+        sending: Sending,
+        piece: Piece,
+        deadline: float,
+        timeout: float,
     ) -> ExportOutcome | str:
         """Send a piece until it is taken, refused or given up; the answer, where it is one of too large."""
         request = self._transport.request(piece.buffers)
@@ -246,10 +264,12 @@ class OTLPSpanExporter(SpanExporter):
             try:
                 answer = connection.exchange(request, deadline)
             except Exception as error:
+                sending.broke_off(error)
                 if is_transient(error) and retry.pause():
                     continue
                 self._warn_undelivered(error, piece.count, timeout, retry.why_not)
                 return ExportOutcome(failed=piece.count)
+            sending.answered(answer.status, _error_type(answer))
             if _finds_too_large(answer):
                 return f"{self._shown()} answers {self._status(answer)}"
             retryable = answer.status in RETRYABLE and answer.flaw != OVERSIZED
@@ -363,6 +383,13 @@ def explain(error: Exception, settings: Settings, timeout: float) -> tuple[str, 
         text = os.strerror(error.errno) if error.errno else type(error).__name__
         return f"os-{error.errno}", f"{text[:1].lower()}{text[1:]}"
     return "internal", f"unexpected {type(error).__name__}"
+
+
+def _error_type(answer: Answer) -> str:
+    """For the metrics: "" where the spans were taken, though perhaps not all of them."""
+    if answer.flaw == OVERSIZED:
+        return "response_too_large"
+    return "" if 200 <= answer.status < 300 else str(answer.status)
 
 
 def _finds_too_large(answer: Answer) -> bool:
