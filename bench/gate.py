@@ -20,7 +20,7 @@ import re
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -236,7 +236,14 @@ class Unmeasurable(Exception):
     """Why nothing could be counted."""
 
 
-def instructions(name: str, n: int) -> int:
+def child(library: str | Path = "") -> dict[str, str]:
+    """The environment of a process that counts; ``library``: where to take otlpfast from, if not as ever."""
+    fixed = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "OTLPFAST_IMPL": "c"}
+    path = {"PYTHONPATH": str(Path(library).resolve())} if library else {}
+    return {**os.environ, **fixed, **path}
+
+
+def instructions(name: str, n: int, library: str | Path = "") -> int:
     """Instructions of a whole process that does an operation n times."""
     command = [
         "valgrind",
@@ -246,12 +253,11 @@ def instructions(name: str, n: int) -> int:
         "-m",
         "bench.gate",
     ]
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "OTLPFAST_IMPL": "c"}
     try:
         finished = subprocess.run(
             [*command, "--run", name, str(n)],
             cwd=BASELINE.parents[1],
-            env=environment,
+            env=child(library),
             capture_output=True,
             text=True,
             check=False,
@@ -264,15 +270,17 @@ def instructions(name: str, n: int) -> int:
     return int(counted[1])
 
 
-def measure() -> Counts:
-    """Instructions of one operation, for each."""
-    names = ["an empty loop", *OPERATIONS]
+def measure(operations: Iterable[str] = tuple(OPERATIONS), library: str | Path = "") -> Counts:
+    """Instructions of one operation, for each of these."""
+    names = ["an empty loop", *operations]
     runs = [(name, n) for name in names for n in (FEW, MANY)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        totals = dict(zip(runs, pool.map(lambda run: instructions(*run), runs), strict=True))
+        totals = dict(
+            zip(runs, pool.map(lambda run: instructions(run[0], run[1], library), runs), strict=True)
+        )
     each = {name: (totals[name, MANY] - totals[name, FEW]) / (MANY - FEW) for name in names}
     loop = {name: 0 if name == BATCHED else each["an empty loop"] for name in names}
-    return {name: round(each[name] - loop[name], 1) for name in OPERATIONS}
+    return {name: round(each[name] - loop[name], 1) for name in names[1:]}
 
 
 def _compiler() -> str:

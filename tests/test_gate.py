@@ -96,7 +96,7 @@ def test_what_can_not_be_counted_is_no_pass(
 
 
 def test_counts_are_a_long_run_minus_a_short_one_minus_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instructions(name: str, n: int) -> int:
+    def instructions(name: str, n: int, library: str) -> int:
         each = {"an empty loop": 50, gate.BATCHED: 700}.get(name, 450)
         return 123_456_789 + each * n
 
