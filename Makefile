@@ -19,10 +19,10 @@ SANITIZED := build/sanitize/.built
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test reliability bench plot scenarios latency service soak
-.PHONY: gate lint format wheel sanitize collector clean
+.PHONY: growth builds gate bench-gate slowed lint format wheel sanitize collector clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(BUILT) $(VENV)/.group-demo ## a web service traced by the stock pipeline, then by otlpfast, side by side
 	@$(BIN)/otlpfast demo $(ARGS)
@@ -58,8 +58,19 @@ service: $(BUILT) $(VENV)/.group-test ## FastAPI and Flask under wrk, traced or 
 soak: $(BUILT) $(VENV)/.group-bench ## spans for SECONDS at RATE a second to a collector in trouble: none may get lost
 	@$(BIN)/python -m bench.soak --seconds $(SECONDS) --rate $(RATE) --json build/soak.json $(ARGS)
 
-gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
+growth: $(BUILT) $(VENV)/.group-bench ## cost by attributes, events, sizes, queue, scopes; writes docs/benchmarks.md
+	@$(BIN)/python -m bench.growth $(ARGS)
+
+bench-gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
 	@$(BIN)/python -m bench.gate $(ARGS)
+
+gate: bench-gate
+
+slowed: $(BUILT) $(VENV)/.group-bench ## that the gate fails a build which is slower; needs gcc and valgrind
+	@$(BIN)/python -m bench.slowed
+
+builds: $(BUILT) $(VENV)/.group-bench ## -O2, -O3, LTO and PGO compared; writes docs/performance.md; needs gcc and valgrind
+	@$(BIN)/python -m bench.builds $(ARGS)
 
 lint: $(BUILT) $(VENV)/.group-lint ## ruff, cython-lint, mypy --strict, stubtest
 	$(BIN)/ruff check .

@@ -40,10 +40,10 @@ Found = dict[str, dict[str, float]]
 """By build and operation."""
 
 
-def build(name: str) -> Path:
-    """Compiles the core; where the package with it is."""
+def build(name: str, flags: Mapping[str, str]) -> Path:
+    """Compiles the core in this way; where the package with it is."""
     base = ROOT / "build" / "builds" / name.replace(", ", "")
-    chosen = {"CC": "gcc", "OTLPFAST_BUILD": "require", "OTLPFAST_PGO": "0", "CFLAGS": "", **BUILDS[name]}
+    chosen = {"CC": "gcc", "OTLPFAST_BUILD": "require", "OTLPFAST_PGO": "0", "CFLAGS": "", **flags}
     folders = ["--build-base", str(base), "--build-lib", str(base / "lib")]
     command = [sys.executable, "setup.py", "--quiet", "build", *folders]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **chosen}, capture_output=True, text=True)
@@ -119,7 +119,7 @@ def main() -> None:
     timed: Found = {}
     for name in names:
         console.step(f"compiling with {name}")
-        libraries[name] = build(name)
+        libraries[name] = build(name, BUILDS[name])
     for name in names:
         console.step(f"counting the instructions of {name}")
         try:
