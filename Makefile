@@ -38,9 +38,10 @@ suite-%: $(BUILT) $(VENV)/.group-test
 reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and on the stock SDK; docs/reliability.md
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; build/bench.json, HISTORY=1 keeps the run
+bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; writes README.md and docs, HISTORY=1 keeps the run
 	@mkdir -p build
 	@$(BIN)/python -m pytest bench --benchmark-json=build/bench.json $(ARGS)
+	@$(if $(ARGS),,$(BIN)/python -m bench.tables build/bench.json)
 	@$(if $(HISTORY),$(BIN)/python -m bench.history build/bench.json)
 
 plot: $(BUILT) ## the history of the benchmarks as a chart in build/history.svg
@@ -84,7 +85,7 @@ format: $(VENV)/.group-lint ## rewrite the Python sources as ruff would have the
 	$(BIN)/ruff format .
 
 wheel: $(VENV)/.group-wheel ## sdist and wheel (built from that sdist) in dist/
-	OTLPFAST_BUILD=$${OTLPFAST_BUILD:-require} $(BIN)/python -m build --outdir dist .
+	OTLPFAST_BUILD=$${OTLPFAST_BUILD:-require} OTLPFAST_PGO=$${OTLPFAST_PGO:-1} $(BIN)/python -m build --outdir dist .
 
 sanitize: $(SANITIZED) $(VENV)/.group-test ## the test suite on the compiled core under ASAN and UBSAN
 	@$(UNDER_SANITIZERS) $(BIN)/python -c 'from otlpfast import _core as core; \

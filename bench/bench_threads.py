@@ -22,10 +22,11 @@ ROOM = {"max_queue_size": SPANS, "schedule_delay_millis": 3_600_000, "max_export
 def test_gil_contention_batch_processor(measure: Measure, side: str, attributes: int, threads: int) -> None:
     of = traced(side, room=ROOM)
     given = some_attributes(attributes)
+    count = SPANS // attributes // 8 * 8
 
     def spans() -> None:
         tracer = of.tracer
-        for _ in range(SPANS // threads):
+        for _ in range(count // threads):
             with tracer.start_as_current_span("span", attributes=given):
                 pass
 
@@ -39,4 +40,4 @@ def test_gil_contention_batch_processor(measure: Measure, side: str, attributes:
     plural = "s" * (attributes > 1), "s" * (threads > 1)
     operation = f"with, {attributes} attribute{plural[0]}, {threads} thread{plural[1]}"
     nothing: Any = ((), {})
-    measure(operation, side, work, SPANS, setup=lambda: nothing, teardown=of.drain, rounds=5)
+    measure(operation, side, work, count, setup=lambda: nothing, teardown=of.drain, rounds=5)

@@ -3,8 +3,9 @@
     python -m bench.builds                        all ways, about five minutes; writes docs/performance.md
     python -m bench.builds --only -O3 --only PGO
 
-Each build has the flags of a release but for what its name says, in build/builds. Instructions are counted as
-the gate counts them; the time is CPU time of the thread, the builds taking turns, the least of many rounds.
+Each build has the flags of a release but for what its name says, in build/builds. Instructions are those of
+the gate's operations, net of the loop, all counted in one process for each build; the time is CPU time of the
+thread, the builds taking turns, the least of many rounds.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,7 +38,8 @@ BUILDS: dict[str, dict[str, str]] = {
 }
 REFERENCE = "-O3"
 OPERATIONS = [name for name in gate.OPERATIONS if "Pool" not in name and "Counters" not in name]
-_TIMES, _ROUNDS = 20_000, 12
+_COUNTED, _TIMES, _ROUNDS = 10_000, 20_000, 12
+_MARK = "Py_SetRecursionLimit"  # what sys.setrecursionlimit() calls, and nothing else
 
 Found = dict[str, dict[str, float]]
 """By build and operation."""
@@ -50,6 +55,40 @@ def build(name: str, flags: Mapping[str, str]) -> Path:
     if done.returncode:
         sys.exit(f"{name} could not be built:\n{done.stderr}")
     return base / "lib"
+
+
+def instructions(library: Path, operations: Sequence[str]) -> dict[str, float]:
+    """Instructions of one operation, for each, all in one process under callgrind."""
+    with tempfile.TemporaryDirectory() as folder:
+        counts = Path(folder, "counts")
+        valgrind = [
+            "valgrind",
+            "--tool=callgrind",
+            f"--dump-before={_MARK}",
+            f"--callgrind-out-file={counts}",
+        ]
+        command = [*valgrind, sys.executable, "-m", "bench.builds", "--count", *operations]
+        subprocess.run(command, cwd=ROOT, env=gate.child(library), check=True, capture_output=True)
+        # A dump ends at each mark. By turns: what is made ready, and the operations.
+        dumps = [Path(f"{counts}.{2 * number}") for number in range(1, len(operations) + 2)]
+        found = [int(re.findall(r"^totals: (\d+)", dump.read_text(), re.MULTILINE)[0]) for dump in dumps]
+    loop, *each = (count / _COUNTED for count in found)
+    return {
+        name: count - (0 if name == gate.BATCHED else loop)
+        for name, count in zip(operations, each, strict=True)
+    }
+
+
+def _count_here(operations: Sequence[str]) -> None:
+    import gc
+
+    gc.disable()
+    limit, mark = sys.getrecursionlimit(), sys.setrecursionlimit
+    for work in (gate.empty(), *(gate.OPERATIONS[name]() for name in operations)):
+        work(gate.FEW)
+        mark(limit)
+        work(_COUNTED)
+        mark(limit)
 
 
 def nanoseconds(library: Path, operations: Sequence[str]) -> dict[str, float]:
@@ -108,10 +147,16 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="for the time (default 3)")
     parser.add_argument("--out", type=Path, default=PAGE, help="the page to write the tables into")
     parser.add_argument("--time", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--count", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.count:
+        _count_here(arguments.count)
+        return
     if arguments.time:
         print(json.dumps(_time_here(arguments.time)))
         return
+    if not (shutil.which("valgrind") and shutil.which("gcc")):
+        parser.exit(1, "needs gcc and valgrind: on Debian and Ubuntu, apt install gcc valgrind\n")
     names = list(dict.fromkeys([REFERENCE, *(arguments.only or BUILDS)]))
     console, before = Console(), busy()
     libraries: dict[str, Path] = {}
@@ -122,10 +167,7 @@ def main() -> None:
         libraries[name] = build(name, BUILDS[name])
     for name in names:
         console.step(f"counting the instructions of {name}")
-        try:
-            counted[name] = dict(gate.measure(OPERATIONS, libraries[name]))
-        except gate.Unmeasurable as error:
-            parser.exit(2, f"nothing was counted: {error}\n")
+        counted[name] = instructions(libraries[name], OPERATIONS)
     for turn in range(arguments.turns):
         console.step(f"time, turn {turn + 1} of {arguments.turns}")
         for name in names:
