@@ -19,7 +19,7 @@ SANITIZED := build/sanitize/.built
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test reliability bench plot scenarios latency service soak
-.PHONY: growth builds gate bench-gate slowed lint format wheel sanitize collector clean
+.PHONY: growth layers builds gate bench-gate slowed lint format wheel sanitize collector clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -69,6 +69,9 @@ gate: bench-gate
 
 slowed: $(BUILT) $(VENV)/.group-bench ## that the gate fails a build which is slower; needs gcc and valgrind
 	@$(BIN)/python -m bench.slowed
+
+layers: $(BUILT) $(VENV)/.group-bench ## where the instructions go; writes docs/performance.md; needs valgrind
+	@$(BIN)/python -m bench.layers $(ARGS)
 
 builds: $(BUILT) $(VENV)/.group-bench ## -O2, -O3, LTO and PGO compared; writes docs/performance.md; needs gcc and valgrind
 	@$(BIN)/python -m bench.builds $(ARGS)

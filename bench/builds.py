@@ -13,19 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from otlpfast.cli.circumstances import busy
 from otlpfast.cli.console import Console
 
-from . import gate, page
+from . import counting, gate, page
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
@@ -38,8 +36,7 @@ BUILDS: dict[str, dict[str, str]] = {
 }
 REFERENCE = "-O3"
 OPERATIONS = [name for name in gate.OPERATIONS if "Pool" not in name and "Counters" not in name]
-_COUNTED, _TIMES, _ROUNDS = 10_000, 20_000, 12
-_MARK = "Py_SetRecursionLimit"  # what sys.setrecursionlimit() calls, and nothing else
+_TIMES, _ROUNDS = 20_000, 12
 
 Found = dict[str, dict[str, float]]
 """By build and operation."""
@@ -57,38 +54,11 @@ def build(name: str, flags: Mapping[str, str]) -> Path:
     return base / "lib"
 
 
-def instructions(library: Path, operations: Sequence[str]) -> dict[str, float]:
-    """Instructions of one operation, for each, all in one process under callgrind."""
-    with tempfile.TemporaryDirectory() as folder:
-        counts = Path(folder, "counts")
-        valgrind = [
-            "valgrind",
-            "--tool=callgrind",
-            f"--dump-before={_MARK}",
-            f"--callgrind-out-file={counts}",
-        ]
-        command = [*valgrind, sys.executable, "-m", "bench.builds", "--count", *operations]
-        subprocess.run(command, cwd=ROOT, env=gate.child(library), check=True, capture_output=True)
-        # A dump ends at each mark. By turns: what is made ready, and the operations.
-        dumps = [Path(f"{counts}.{2 * number}") for number in range(1, len(operations) + 2)]
-        found = [int(re.findall(r"^totals: (\d+)", dump.read_text(), re.MULTILINE)[0]) for dump in dumps]
-    loop, *each = (count / _COUNTED for count in found)
-    return {
-        name: count - (0 if name == gate.BATCHED else loop)
-        for name, count in zip(operations, each, strict=True)
-    }
-
-
-def _count_here(operations: Sequence[str]) -> None:
-    import gc
-
-    gc.disable()
-    limit, mark = sys.getrecursionlimit(), sys.setrecursionlimit
-    for work in (gate.empty(), *(gate.OPERATIONS[name]() for name in operations)):
-        work(gate.FEW)
-        mark(limit)
-        work(_COUNTED)
-        mark(limit)
+def instructions(library: Path) -> dict[str, float]:
+    """Instructions of one operation, for each."""
+    loop, found = counting.counted(OPERATIONS, library)
+    without = {name: 0.0 if name == gate.BATCHED else float(loop.total()) for name in found}
+    return {name: costs.total() - without[name] for name, costs in found.items()}
 
 
 def nanoseconds(library: Path, operations: Sequence[str]) -> dict[str, float]:
@@ -147,11 +117,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="for the time (default 3)")
     parser.add_argument("--out", type=Path, default=PAGE, help="the page to write the tables into")
     parser.add_argument("--time", nargs="+", help=argparse.SUPPRESS)
-    parser.add_argument("--count", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.count:
-        _count_here(arguments.count)
-        return
     if arguments.time:
         print(json.dumps(_time_here(arguments.time)))
         return
@@ -167,7 +133,7 @@ def main() -> None:
         libraries[name] = build(name, BUILDS[name])
     for name in names:
         console.step(f"counting the instructions of {name}")
-        counted[name] = instructions(libraries[name], OPERATIONS)
+        counted[name] = instructions(libraries[name])
     for turn in range(arguments.turns):
         console.step(f"time, turn {turn + 1} of {arguments.turns}")
         for name in names:

@@ -263,12 +263,11 @@ def chart(growth: Growth) -> Chart:
     ends = (growth.sizes[0], growth.sizes[-1])
     for side, by in (("otlpfast", 1), ("SDK", factor)):
         line = growth.line(side)
-        label = f"{side}: {line.base:.3g} + {line.slope:.3g} a {growth.more}, µs"
-        drawn.append((label, [(x, line.at(x) / by) for x in ends]))
+        drawn.append((f"{side}: {line.base:.3g} + {line.slope:.3g} n", [(x, line.at(x) / by) for x in ends]))
     return Chart(
         f"{growth.of[:1].upper()}{growth.of[1:]}: {growth.name}",
         "CPU time of the thread, least of many rounds; lines by least squares",
-        Axis.linear(growth.name, [float(size) for size in growth.sizes]),
+        Axis.linear(f"n: {growth.name}", [float(size) for size in growth.sizes]),
         Axis.linear("µs", [y for _, points in drawn for _, y in points]),
         drawn,
     )
