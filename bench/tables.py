@@ -122,7 +122,8 @@ def main() -> None:
         parser.exit(1, "no benchmark ran on both sides: there is nothing to tell\n")
     facts = {"measured": f"{report['datetime'][:10]}, commit {commit()}", **found["circumstances"]}
     conditions = "\n".join(f"- {name}: {value}" for name, value in facts.items())
-    short = f"Measured {facts['measured']}: {'; '.join(found['circumstances'].values())}."
+    where = "; ".join(f"{name} {value}" for name, value in found["circumstances"].items())
+    short = f"Measured {facts['measured']}: {where}."
     page.put("costs", f"{usual(pairs)}\n\n{short}", arguments.readme)
     page.put("compression", compression(pairs), arguments.readme)
     page.put("calls", f"{calls(pairs)}\n\n{conditions}", arguments.performance)
