@@ -25,8 +25,14 @@ from setuptools.command.build_ext import build_ext
 BUILDS = ("auto", "require", "pure")
 SANITIZERS = "-fsanitize=address,undefined"
 TRAINING = "bench/training.py"
-# The second build has to find its profile, or it fails; code that no training reached is optimised as ever.
-PROFILED = ["-fprofile-use", "-fprofile-partial-training", "-Werror=missing-profile"]
+# The second build has to find its profile, or it fails. Counts that threads made at once need not add up.
+# Code that no training reached is optimised as ever.
+PROFILED = [
+    "-fprofile-use",
+    "-fprofile-correction",
+    "-fprofile-partial-training",
+    "-Werror=missing-profile",
+]
 
 # With binding=False a method is a C method descriptor, which the interpreter calls faster than Cython's own
 # function type; inspect.signature and stubtest then read the signature that embedsignature wrote.
@@ -91,8 +97,6 @@ class BuildCore(build_ext):
         )
         ext.sources = translated[0].sources
         compiling, linking = self._flags()
-        # What CFLAGS says is among the arguments already, but before these: said again, it wins.
-        compiling += shlex.split(os.environ.get("CFLAGS", ""))
         if PGO and not SANITIZE:
             self._build_with_a_profile(ext, compiling, linking)
         else:
@@ -105,9 +109,7 @@ class BuildCore(build_ext):
     def _build_with_a_profile(self, ext: Extension, compiling: list[str], linking: list[str]) -> None:
         """Builds the core twice; without a profile if there can be none, but where the core is required."""
         if not self._compiles_with_gcc():
-            warn(
-                "the core was built without a profile: OTLPFAST_PGO=1 takes gcc", self.compiler.compiler_type
-            )
+            warn("the core was built without a profile", "OTLPFAST_PGO=1 takes gcc")
             return self._build(ext, compiling, linking)
         # gcc looks for the profile beside the object file: both builds have the same place for that.
         folder = Path(self.build_temp, "profile").resolve()
@@ -165,7 +167,8 @@ class BuildCore(build_ext):
             checks = [SANITIZERS, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
             return [*checks, "-O1", "-g"], [SANITIZERS]
         # Most interpreters pass -g on: the wheel would have six times the size and name the build directory.
-        return ["-O3", "-g0", "-fvisibility=hidden"], []
+        # What CFLAGS says is among the arguments already, but before these: said again, it wins.
+        return ["-O3", "-g0", "-fvisibility=hidden", *shlex.split(os.environ.get("CFLAGS", ""))], []
 
     def _go_on_without(self) -> None:
         """Forget the extension: neither an older build of it nor a platform tag may get into the wheel."""
