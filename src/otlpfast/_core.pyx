@@ -26,6 +26,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from otlpfast._core.clock cimport now_ns
+from otlpfast._core.exchange cimport *
 from otlpfast._core.forks cimport otlpfast_forks, otlpfast_watch_forks
 from otlpfast._core.ids cimport Generator, random_bits, seed, seeded
 from otlpfast._core.pyabi cimport *
@@ -93,6 +94,8 @@ include "_core/slots.pxi"
 include "_core/rows.pxi"
 include "_core/encode.pxi"
 include "_core/buffers.pxi"
+include "_core/batch.pxi"
+include "_core/lane.pxi"
 include "_core/queue.pxi"
 include "_core/origin.pxi"
 include "_core/objects.pxi"
