@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -132,10 +133,9 @@ class Spooling:
             self._keep_house()
         if self._live.failures if last else not self._replay.is_due():
             return False
-        known = self.spool.records  # before: another thread may append one any moment
         record = self.spool.oldest()
-        if record is None:
-            if known and self.spool.records:  # they can't be read now
+        if record is None:  # which says nothing of one that another thread has appended since
+            if self.spool.is_unreadable:
                 self._replay.next = self._house_at
             self._reconcile()
             return False
@@ -144,13 +144,13 @@ class Spooling:
         except ValueError:  # no request of ours, for all that its checksum holds
             self._settle(record, ExportOutcome(failed=record.count))
             return False
-        outcome = ExportOutcome(failed=record.count)
+        outcome, pid = ExportOutcome(failed=record.count), os.getpid()
         try:
             outcome = send(batch)
         finally:  # also where something is raised, which must not be repeated at once
-            if outcome.failed:
+            if outcome.failed and pid == os.getpid():
                 self._not_taken(record, outcome)
-        if outcome.failed:
+        if outcome.failed or pid != os.getpid():  # the exporter has forked: the record is the parent's
             return False
         self._strikes = 0
         self._live.succeeded()

@@ -99,6 +99,8 @@ class BatchSpanProcessor(SpanProcessor):
             allowed.
     """
 
+    encodes_at_once = False  # but in the queue
+
     def __init__(
         self,
         span_exporter: SpanExporter,
@@ -143,7 +145,9 @@ class BatchSpanProcessor(SpanProcessor):
         spooling = Spooling(self._spool, counters) if self._spool else None
         self._delivery = Delivery(self.span_exporter, counters, spooling)
         self._log = RateLimitedLog(_logger)
-        block = Block(self._patience, lambda: self._worker.exports_here(), lambda: self._worker.hurry())
+        block = Block(
+            self._queue, self._patience, lambda: self._worker.exports_here(), lambda: self._worker.hurry()
+        )
         self._made_room = block.made_room
         self._worker = Worker(self._queue, self._delivery, self._delay, self._export_timeout, self._made_room)
         self._spiller = Spiller(spooling, self._spill_when_half_full) if spooling else None
@@ -151,7 +155,7 @@ class BatchSpanProcessor(SpanProcessor):
             "drop_newest": None,
             "drop_oldest": DropOldest(self._queue, self._warn_of_drops),
             "block": block,
-            "spool": self._spill,
+            "spool": lambda size: self._spill(),
         }[self._on_full]
 
     def _spill(self) -> bool:
@@ -270,19 +274,29 @@ class BatchSpanProcessor(SpanProcessor):
         deadline = _deadline(timeout_millis)
         self._queue.close()
         self._made_room()  # nobody waits for what there will never be
-        self._worker.stop(deadline)
+        self._delivery.hurry()
+        left = deadline - time.monotonic()
+        # An export that is cut off has to bring its batch to the disk, which is part of the time.
+        cut = deadline - min(_LAST_WORDS, left / 2) if self._spool else deadline
+        try:
+            self._worker.stop(cut)
+        except BaseException:  # Ctrl-C: nobody waits for the collector any more
+            cut = 0.0
+            raise
+        finally:
+            self._end(cut, deadline)
+
+    def _end(self, cut: float, deadline: float) -> None:
         if self._spool:
-            self._close_spool(deadline)
+            self._close_spool(cut)
         dropped = self._queue.discard("shutdown")
         if dropped:
             text = "shutdown() ran out of time: %d spans were dropped"
             self._log.warning("out of time", text, dropped)
-        self._delivery.shutdown(deadline)
-        # Where the exporter itself calls this, its batch may have to go to the disk; the process closes that.
-        if self._spool and not self._worker.exports_here():
-            # An export that was cut off just now still has to bring its batch to the disk.
-            self._worker.join(time.monotonic() + _LAST_WORDS)
-            self._spool.close()
+        self._delivery.shutdown(cut)
+        if self._spool:
+            self._worker.join(min(deadline, time.monotonic() + _LAST_WORDS))
+            self._worker.end_with(self._spool.close)
 
     def _close_spool(self, deadline: float) -> None:
         while self._spill():
@@ -317,6 +331,7 @@ class SimpleSpanProcessor(SpanProcessor):
         check_exporter(span_exporter)
         check_meter_provider(meter_provider)
         self.span_exporter = span_exporter
+        self.encodes_at_once = takes_batches(span_exporter)
         self._shut = False
         self._start_anew()
         _tap.introduce(self)
@@ -357,7 +372,7 @@ class SimpleSpanProcessor(SpanProcessor):
             self._delivery.deliver((span,), 1, None)
 
     def take(self, span: ReadableSpan) -> None:
-        """The same as ``on_end()``."""
+        """The same as ``on_end()``; gets the very span that has ended where that is encoded at once."""
         self.on_end(span)
 
     def stats(self) -> Stats:

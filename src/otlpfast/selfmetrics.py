@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from opentelemetry.metrics import MeterProvider, Observation
 
 from ._account import DROP_REASONS, Stats
-from ._impl import SpanQueue, buffer_pool
+from ._impl import POOLS, SpanQueue
 from ._instruments import (
     POOL_METRICS,
     Attributes,
@@ -115,7 +115,7 @@ _buffers = _Buffers()
 
 
 def _of_buffers(metric: Metric) -> Callable[[_Buffers], Iterable[Observation]]:
-    return lambda _: [pool_observation(metric, buffer_pool.stats(), "buffers")]
+    return lambda _: [pool_observation(metric, POOLS["span buffers"].stats(), "buffers")]
 
 
 def _instruments(meter_provider: MeterProvider | None) -> Instruments:

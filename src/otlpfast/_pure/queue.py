@@ -73,8 +73,8 @@ class SpanQueue:
         self.counters = PaddedCounters(ACCOUNT)
         self.closed = False
         self.attended = False  # a thread takes what is put here
-        self.relief: Callable[[], bool] | None = (
-            None  # called where a span finds no room: True once there may be
+        self.relief: Callable[[int], bool] | None = (
+            None  # called where a span finds no room for its bytes: True once there may be
         )
         self._start()
 
@@ -129,7 +129,7 @@ class SpanQueue:
 
     def _relieved(self, size: int) -> bool:
         # Where there was nothing to be done, somebody else may just have done it.
-        return self.relief is not None and (self.relief() or self._has_room(size))
+        return self.relief is not None and (self.relief(size) or self._has_room(size))
 
     def _admit(self, span: Any, keep: bool) -> int:
         while not self.closed and not self._has_room(1):
@@ -184,6 +184,26 @@ class SpanQueue:
         """What was taken has been accounted for; its bytes no longer count."""
         self._in_flight.add(-spans)
         self._nbytes.add(-nbytes)
+
+    @property
+    def can_send(self) -> bool:
+        """Whether ``send_full()`` works here: without the GIL, which plain Python always holds."""
+        return False
+
+    def send_full(
+        self,
+        descriptor: int,
+        head: bytes,
+        limit: int,
+        timeout: float,
+        until: float,
+        wanted: Callable[[], bool],
+    ) -> tuple[BatchBuilder, int, int, float, bool, bytes] | None:
+        """See ``_core.SpanQueue``."""
+        return None
+
+    def interrupt(self) -> None:
+        """Has ``send_full()`` return, if it runs."""
 
     def close(self) -> None:
         """From now on every span is dropped as ``shutdown``."""

@@ -154,6 +154,10 @@ class GRPCSpanExporter(SpanExporter):
         deadline = monotonic() + (own if timeout is None else min(own, timeout))
         return self._deliver(batch, deadline)
 
+    def hurry(self) -> None:
+        """Say that `shutdown()` is near: where nobody answers, one more attempt is made, and that soon."""
+        self._calls.stop.haste.set()
+
     def shutdown(self, timeout_millis: float = 30000) -> None:
         """Close the channel; a call under way in another thread gets `timeout_millis` to end."""
         self._closed = True
@@ -200,7 +204,7 @@ class GRPCSpanExporter(SpanExporter):
                 return f"{self._shown()} answers gRPC {failure.code} ({self._quote(failure.details)})"
             if failure.code == "UNAVAILABLE" and failure.delay is None:
                 self._calls.hang_up()  # gRPC would wait longer and longer before it connects anew
-            if self._closed or not (failure.retryable and retry.pause(failure.delay)):
+            if self._closed or not (failure.retryable and retry.pause(failure.delay, failure.unreached)):
                 outcome = self._give_up(failure, count, monotonic() - start, retry.why_not)
                 return replace(outcome, retry_after=retry.retry_after)
 

@@ -39,6 +39,7 @@ _HOPELESS = (
         "TLS: the handshake was refused (does the collector want another client certificate?)",
     ),
 )
+_UNREACHED = re.compile(r"failed to connect|errors resolving|DNS resolution|name resolution", re.IGNORECASE)
 
 
 class Failure:
@@ -48,8 +49,8 @@ class Failure:
     compressed: whether the request was.
 
     Attributes: `code` and `details` of gRPC; `delay` in seconds, where the server asks for one (RetryInfo);
-    `hopeless`, kind and text of a warning where trying again is of no use; `retryable`; `too_large`, of the
-    request.
+    `hopeless`, kind and text of a warning where trying again is of no use; `retryable`; `unreached`, where
+    nobody is there; `too_large`, of the request.
     """
 
     def __init__(self, error: Any, compressed: bool) -> None:
@@ -62,6 +63,7 @@ class Failure:
         self.hopeless = _hopeless(self.details) if local else None
         throttled = self.code == "RESOURCE_EXHAUSTED" and self.delay is not None
         self.retryable = not self.hopeless and (self.code in _RETRYABLE or throttled)
+        self.unreached = self.code == "UNAVAILABLE" and bool(_UNREACHED.search(self.details))
         self.too_large = self.delay is None and _is_too_large(self.code, self.details, compressed)
 
 
