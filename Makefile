@@ -19,10 +19,10 @@ SANITIZED := build/sanitize/.built
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test reliability bench plot scenarios latency service soak
-.PHONY: gate lint format wheel sanitize collector clean
+.PHONY: growth layers builds gate bench-gate slowed lint format wheel sanitize collector gateway clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(BUILT) $(VENV)/.group-demo ## a web service traced by the stock pipeline, then by otlpfast, side by side
 	@$(BIN)/otlpfast demo $(ARGS)
@@ -38,9 +38,10 @@ suite-%: $(BUILT) $(VENV)/.group-test
 reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and on the stock SDK; docs/reliability.md
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; build/bench.json, HISTORY=1 keeps the run
+bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; writes README.md and docs, HISTORY=1 keeps the run
 	@mkdir -p build
 	@$(BIN)/python -m pytest bench --benchmark-json=build/bench.json $(ARGS)
+	@$(if $(ARGS),,$(BIN)/python -m bench.tables build/bench.json)
 	@$(if $(HISTORY),$(BIN)/python -m bench.history build/bench.json)
 
 plot: $(BUILT) ## the history of the benchmarks as a chart in build/history.svg
@@ -58,8 +59,22 @@ service: $(BUILT) $(VENV)/.group-test ## FastAPI and Flask under wrk, traced or 
 soak: $(BUILT) $(VENV)/.group-bench ## spans for SECONDS at RATE a second to a collector in trouble: none may get lost
 	@$(BIN)/python -m bench.soak --seconds $(SECONDS) --rate $(RATE) --json build/soak.json $(ARGS)
 
-gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
+growth: $(BUILT) $(VENV)/.group-bench ## cost by attributes, events, sizes, queue, scopes; writes docs/benchmarks.md
+	@$(BIN)/python -m bench.growth $(ARGS)
+
+bench-gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
 	@$(BIN)/python -m bench.gate $(ARGS)
+
+gate: bench-gate
+
+slowed: $(BUILT) $(VENV)/.group-bench ## that the gate fails a build which is slower; needs gcc and valgrind
+	@$(BIN)/python -m bench.slowed
+
+layers: $(BUILT) $(VENV)/.group-bench ## where the instructions go; writes docs/performance.md; needs valgrind
+	@$(BIN)/python -m bench.layers $(ARGS)
+
+builds: $(BUILT) $(VENV)/.group-bench ## -O2, -O3, LTO and PGO compared; writes docs/performance.md; needs gcc and valgrind
+	@$(BIN)/python -m bench.builds $(ARGS)
 
 lint: $(BUILT) $(VENV)/.group-lint ## ruff, cython-lint, mypy --strict, stubtest
 	$(BIN)/ruff check .
@@ -73,7 +88,7 @@ format: $(VENV)/.group-lint ## rewrite the Python sources as ruff would have the
 	$(BIN)/ruff format .
 
 wheel: $(VENV)/.group-wheel ## sdist and wheel (built from that sdist) in dist/
-	OTLPFAST_BUILD=$${OTLPFAST_BUILD:-require} $(BIN)/python -m build --outdir dist .
+	OTLPFAST_BUILD=$${OTLPFAST_BUILD:-require} OTLPFAST_PGO=$${OTLPFAST_PGO:-1} $(BIN)/python -m build --outdir dist .
 
 sanitize: $(SANITIZED) $(VENV)/.group-test ## the test suite on the compiled core under ASAN and UBSAN
 	@$(UNDER_SANITIZERS) $(BIN)/python -c 'from otlpfast import _core as core; \
@@ -81,7 +96,10 @@ sanitize: $(SANITIZED) $(VENV)/.group-test ## the test suite on the compiled cor
 	@$(UNDER_SANITIZERS) $(BIN)/python -m pytest $(NOT_SANITIZED) $(ARGS)
 
 collector: ## the official OpenTelemetry Collector, for tests/test_official_collector.py; needs Go 1.25
-	@tests/build_collector.sh build/collector/otelcol
+	@tests/build_collector.sh build/collector/otelcol tests/otelcol.yaml
+
+gateway: ## a Collector with all that deploy/collector names, for its tests; takes minutes; needs Go 1.26
+	@tests/build_collector.sh build/collector/otelcol-deploy deploy/collector/builder.yaml
 
 clean: ## everything that was built or installed here
 	rm -rf build dist $(VENV) src/*.egg-info src/otlpfast/*.so src/otlpfast/*.pyd

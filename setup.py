@@ -3,13 +3,19 @@
 OTLPFAST_BUILD=auto      the default: the compiled core, or one line of warning and the pure package
 OTLPFAST_BUILD=require   the compiled core, or the build fails
 OTLPFAST_BUILD=pure      no compiled core: a py3-none-any wheel
+OTLPFAST_PGO=1           the core is compiled twice: the second time with a profile of bench/training.py (gcc)
 OTLPFAST_SANITIZE=1      the compiled core under AddressSanitizer and UndefinedBehaviorSanitizer (gcc)
 """
 
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 
@@ -18,6 +24,15 @@ from setuptools.command.build_ext import build_ext
 
 BUILDS = ("auto", "require", "pure")
 SANITIZERS = "-fsanitize=address,undefined"
+TRAINING = "bench/training.py"
+# The second build has to find its profile, or it fails. Counts that threads made at once need not add up.
+# Code that no training reached is optimised as ever.
+PROFILED = [
+    "-fprofile-use",
+    "-fprofile-correction",
+    "-fprofile-partial-training",
+    "-Werror=missing-profile",
+]
 
 # With binding=False a method is a C method descriptor, which the interpreter calls faster than Cython's own
 # function type; inspect.signature and stubtest then read the signature that embedsignature wrote.
@@ -42,7 +57,13 @@ def setting(name: str, default: str, allowed: tuple[str, ...]) -> str:
 
 
 BUILD = setting("OTLPFAST_BUILD", "auto", BUILDS)
+PGO = setting("OTLPFAST_PGO", "0", ("0", "1")) == "1"
 SANITIZE = setting("OTLPFAST_SANITIZE", "0", ("0", "1")) == "1"
+
+
+def warn(message: str, reason: object) -> None:
+    """One line for whoever builds."""
+    print(f"otlpfast: warning: {message} ({shorten(str(reason), 200, placeholder=' ...')})", file=sys.stderr)
 
 
 class BuildCore(build_ext):
@@ -58,9 +79,8 @@ class BuildCore(build_ext):
                 raise
             self.inplace = inplace
             self._go_on_without()
-            reason = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
             message = "the compiled core was not built, the slower pure-Python package is installed instead"
-            print(f"otlpfast: warning: {message} ({reason})", file=sys.stderr)
+            warn(message, f"{type(error).__name__}: {error}")
 
     def build_extension(self, ext: Extension) -> None:
         # Here and not at the top: neither an sdist nor a pure build needs Cython.
@@ -76,8 +96,68 @@ class BuildCore(build_ext):
             quiet=True,
         )
         ext.sources = translated[0].sources
-        ext.extra_compile_args, ext.extra_link_args = self._flags()
+        compiling, linking = self._flags()
+        if PGO and not SANITIZE:
+            self._build_with_a_profile(ext, compiling, linking)
+        else:
+            self._build(ext, compiling, linking)
+
+    def _build(self, ext: Extension, compiling: list[str], linking: list[str]) -> None:
+        ext.extra_compile_args, ext.extra_link_args = compiling, linking
         super().build_extension(ext)
+
+    def _build_with_a_profile(self, ext: Extension, compiling: list[str], linking: list[str]) -> None:
+        """Builds the core twice; without a profile if there can be none, but where the core is required."""
+        if not self._compiles_with_gcc():
+            warn("the core was built without a profile", "OTLPFAST_PGO=1 takes gcc")
+            return self._build(ext, compiling, linking)
+        # gcc looks for the profile beside the object file: both builds have the same place for that.
+        folder = Path(self.build_temp, "profile").resolve()
+        shutil.rmtree(folder, ignore_errors=True)
+        outside = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
+        shutil.copytree("src/otlpfast", folder / "otlpfast", ignore=outside)
+        try:
+            with self._into(folder, folder):
+                self._build(ext, [*compiling, "-fprofile-generate"], [*linking, "-fprofile-generate"])
+            self._train(folder)
+        except Exception as error:
+            if BUILD == "require":
+                raise
+            warn("the core was built without a profile", f"{type(error).__name__}: {error}")
+            return self._build(ext, compiling, linking)
+        with self._into(folder):
+            self._build(ext, [*compiling, *PROFILED], linking)
+
+    def _compiles_with_gcc(self) -> bool:
+        if self.compiler.compiler_type != "unix":
+            return False
+        command = [self.compiler.compiler_so[0], "--version"]
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        return "Free Software Foundation" in said
+
+    @contextmanager
+    def _into(self, objects: Path, library: Path | None = None) -> Iterator[None]:
+        """Builds within go to these folders."""
+        kept = self.build_temp, self.build_lib, self.inplace
+        self.build_temp = str(objects)
+        if library:
+            self.build_lib, self.inplace = str(library), False
+        try:
+            yield
+        finally:
+            self.build_temp, self.build_lib, self.inplace = kept
+
+    def _train(self, folder: Path) -> None:
+        """Runs the training program with the package that is in the folder; RuntimeError if it fails."""
+        ours = {
+            name: text for name, text in os.environ.items() if not name.startswith(("OTEL_", "OTLPFAST_"))
+        }
+        path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+        seen = {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "OTLPFAST_IMPL": "c"}
+        command = [sys.executable, TRAINING]
+        done = subprocess.run(command, env={**ours, **seen}, capture_output=True, text=True, timeout=600)
+        if done.returncode:
+            raise RuntimeError(f"{TRAINING} failed: {done.stderr.strip()[-500:] or done.returncode}")
 
     def _flags(self) -> tuple[list[str], list[str]]:
         """The arguments for the compiler and for the linker."""
@@ -87,7 +167,8 @@ class BuildCore(build_ext):
             checks = [SANITIZERS, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
             return [*checks, "-O1", "-g"], [SANITIZERS]
         # Most interpreters pass -g on: the wheel would have six times the size and name the build directory.
-        return ["-O3", "-g0", "-fvisibility=hidden"], []
+        # What CFLAGS says is among the arguments already, but before these: said again, it wins.
+        return ["-O3", "-g0", "-fvisibility=hidden", *shlex.split(os.environ.get("CFLAGS", ""))], []
 
     def _go_on_without(self) -> None:
         """Forget the extension: neither an older build of it nor a platform tag may get into the wheel."""
@@ -101,4 +182,10 @@ class BuildCore(build_ext):
 
 
 core = Extension("otlpfast._core", ["src/otlpfast/_core.pyx"])
-setup(ext_modules=[] if BUILD == "pure" else [core], cmdclass={"build_ext": BuildCore})
+setup(
+    ext_modules=[] if BUILD == "pure" else [core],
+    cmdclass={"build_ext": BuildCore},
+    # What the training imports. Asked what a build takes, setuptools looks here, in a run of egg_info; a
+    # front end installs it then for this build alone. In other runs setuptools would try that itself.
+    setup_requires=["opentelemetry-sdk>=1.45"] if PGO and "egg_info" in sys.argv else [],
+)

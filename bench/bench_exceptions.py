@@ -31,7 +31,7 @@ def _parsed(texts: list[Any]) -> list[object]:
 
 
 def _handled(request: dict[str, Any]) -> int:
-    return 1 + len(_parsed(request["texts"])) * request["weight"]
+    return 1 + len(_parsed(request["texts"])) * int(request["weight"])
 
 
 def _no_json() -> object:

@@ -17,15 +17,17 @@ ROOM = {"max_queue_size": SPANS, "schedule_delay_millis": 3_600_000, "max_export
 
 @pytest.mark.benchmark(timer=time.process_time)  # all threads
 @pytest.mark.parametrize("threads", [1, 2, 4, 8])
+@pytest.mark.parametrize("attributes", [1, 50])
 @pytest.mark.parametrize("side", ["SDK", "otlpfast"])
-def test_threads(measure: Measure, side: str, threads: int) -> None:
+def test_gil_contention_batch_processor(measure: Measure, side: str, attributes: int, threads: int) -> None:
     of = traced(side, room=ROOM)
-    attributes = some_attributes(1)
+    given = some_attributes(attributes)
+    count = SPANS // attributes // 8 * 8
 
     def spans() -> None:
         tracer = of.tracer
-        for _ in range(SPANS // threads):
-            with tracer.start_as_current_span("span", attributes=attributes):
+        for _ in range(count // threads):
+            with tracer.start_as_current_span("span", attributes=given):
                 pass
 
     def work() -> None:
@@ -35,6 +37,7 @@ def test_threads(measure: Measure, side: str, threads: int) -> None:
         for thread in started:
             thread.join()
 
-    operation = f"with, 1 attribute, {threads} thread{'s' * (threads > 1)}"
+    plural = "s" * (attributes > 1), "s" * (threads > 1)
+    operation = f"with, {attributes} attribute{plural[0]}, {threads} thread{plural[1]}"
     nothing: Any = ((), {})
-    measure(operation, side, work, SPANS, setup=lambda: nothing, teardown=of.drain, rounds=5)
+    measure(operation, side, work, count, setup=lambda: nothing, teardown=of.drain, rounds=5)

@@ -2,6 +2,7 @@
 
     python -m bench.gate             compare with bench/baseline.json; 1 on a regression, 2 if none can show
     python -m bench.gate --update    make what is counted the baseline
+    python -m bench.slowed           see that a slower build fails
 
 Instructions, unlike time, are the same in each run, so that a small change shows. They are counted by
 valgrind's callgrind, for the compiled core alone: a run of 21,000 operations minus one of 1,000, so that
@@ -20,7 +21,7 @@ import re
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -236,7 +237,14 @@ class Unmeasurable(Exception):
     """Why nothing could be counted."""
 
 
-def instructions(name: str, n: int) -> int:
+def child(library: str | Path = "") -> dict[str, str]:
+    """The environment of a process that counts; ``library``: where to take otlpfast from, if not as ever."""
+    fixed = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "OTLPFAST_IMPL": "c"}
+    path = {"PYTHONPATH": str(Path(library).resolve())} if library else {}
+    return {**os.environ, **fixed, **path}
+
+
+def instructions(name: str, n: int, library: str | Path = "") -> int:
     """Instructions of a whole process that does an operation n times."""
     command = [
         "valgrind",
@@ -246,12 +254,11 @@ def instructions(name: str, n: int) -> int:
         "-m",
         "bench.gate",
     ]
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "OTLPFAST_IMPL": "c"}
     try:
         finished = subprocess.run(
             [*command, "--run", name, str(n)],
             cwd=BASELINE.parents[1],
-            env=environment,
+            env=child(library),
             capture_output=True,
             text=True,
             check=False,
@@ -264,15 +271,17 @@ def instructions(name: str, n: int) -> int:
     return int(counted[1])
 
 
-def measure() -> Counts:
-    """Instructions of one operation, for each."""
-    names = ["an empty loop", *OPERATIONS]
+def measure(operations: Iterable[str] = tuple(OPERATIONS), library: str | Path = "") -> Counts:
+    """Instructions of one operation, for each of these."""
+    names = ["an empty loop", *operations]
     runs = [(name, n) for name in names for n in (FEW, MANY)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        totals = dict(zip(runs, pool.map(lambda run: instructions(*run), runs), strict=True))
+        totals = dict(
+            zip(runs, pool.map(lambda run: instructions(run[0], run[1], library), runs), strict=True)
+        )
     each = {name: (totals[name, MANY] - totals[name, FEW]) / (MANY - FEW) for name in names}
     loop = {name: 0 if name == BATCHED else each["an empty loop"] for name in names}
-    return {name: round(each[name] - loop[name], 1) for name in OPERATIONS}
+    return {name: round(each[name] - loop[name], 1) for name in names[1:]}
 
 
 def _compiler() -> str:
@@ -325,19 +334,24 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m bench.gate", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--update", action="store_true", help="make what is counted the baseline")
+    parser.add_argument(
+        "--only", action="append", choices=OPERATIONS, metavar="OPERATION", help="count these"
+    )
+    parser.add_argument("--baseline", type=Path, default=BASELINE, help="the file to compare with")
     parser.add_argument("--run", nargs=2, metavar=("OPERATION", "N"), help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.run:
         run_operation(chosen.run[0], int(chosen.run[1]))
         return 0
-    return gate(update=chosen.update)
+    return gate(chosen.baseline, chosen.only, update=chosen.update)
 
 
-def gate(update: bool) -> int:
-    known: dict[str, Any] = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+def gate(file: Path, only: Sequence[str] | None, update: bool) -> int:
+    """Counts and compares; the exit status."""
+    known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     here = key()
     try:
-        counts = measure()
+        counts = measure(only or OPERATIONS)
     except Unmeasurable as error:
         print(f"nothing was counted: {error}", file=sys.stderr)
         return 2
@@ -345,11 +359,12 @@ def gate(update: bool) -> int:
     print(here)
     report(counts, baseline)
     if update:
-        BASELINE.write_text(json.dumps({**known, here: counts}, indent=2, sort_keys=True) + "\n")
-        print(f"{BASELINE.name} has these counts now")
+        kept = {**baseline, **counts} if only else counts
+        file.write_text(json.dumps({**known, here: kept}, indent=2, sort_keys=True) + "\n")
+        print(f"{file.name} has these counts now")
         return 0
     if not baseline:
-        print(f"{BASELINE.name} has no counts for this; --update adds them")
+        print(f"{file.name} has no counts for this; --update adds them")
         return 0
     slower = regressions(counts, baseline)
     for line in slower:

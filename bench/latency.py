@@ -1,6 +1,6 @@
 """How long spans take and how late other threads get, for the SDK and for otlpfast, in one run.
 
-    python -m bench.latency                         a few minutes
+    python -m bench.latency                         about five minutes
     python -m bench.latency --seconds 15 --repeats 10
 
 Three measurements, each in a process of its own, with the exports going to a sink in another process: a span
@@ -155,7 +155,7 @@ def _collections(figures: Figures, queued: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement (default 2)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement (default 1.5)")
     parser.add_argument("--repeats", type=int, default=3, help="of each measurement (default 3)")
     parser.add_argument("--only", choices=MEASUREMENTS, help="one of the measurements")
     parser.add_argument("--queued", type=int, default=QUEUED, help="spans (default 100,000)")

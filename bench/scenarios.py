@@ -1,6 +1,6 @@
 """The specification's scenarios (performance-benchmark.md), for the SDK, otlpfast and its rivals, in one run.
 
-    python -m bench.scenarios                a few minutes: 3 repeats of 3 s
+    python -m bench.scenarios                about five minutes: 3 repeats of 1.5 s
     python -m bench.scenarios --full         as the specification asks: 10 repeats of 15 s, some hours
     python -m bench.scenarios --no-rivals    the SDK and otlpfast only, nothing is installed
     python -m bench.scenarios --only SDK --only otlpfast
@@ -199,7 +199,7 @@ def _positive(text: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seconds", type=_positive, help="of each measurement (default 3)")
+    parser.add_argument("--seconds", type=_positive, help="of each measurement (default 1.5)")
     parser.add_argument("--repeats", type=int, help="of each measurement (default 3)")
     parser.add_argument("--full", action="store_true", help="15 s and 10 repeats, if not said otherwise")
     titles = [pipeline.title for pipeline in PIPELINES]
@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=page.PAGE, help="the page to write the tables into")
     parser.add_argument("--json", type=Path, default=Path("build/scenarios.json"), help="all figures")
     arguments = parser.parse_args()
-    seconds = arguments.seconds or (15.0 if arguments.full else 3.0)
+    seconds = arguments.seconds or (15.0 if arguments.full else 1.5)
     repeats = arguments.repeats or (10 if arguments.full else 3)
     only = arguments.only or titles
     pipelines = [pipeline for pipeline in PIPELINES if pipeline.title in only]

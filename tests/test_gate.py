@@ -26,7 +26,7 @@ def baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def gate_with(counts: dict[str, float], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
-    monkeypatch.setattr(gate, "measure", lambda: counts)
+    monkeypatch.setattr(gate, "measure", lambda operations: counts)
     return gate.main(list(arguments))
 
 
@@ -84,10 +84,21 @@ def test_update_writes_the_counts_and_leaves_the_others(
     assert gate_with({PUT: 20_000.0}, monkeypatch) == 0
 
 
+def test_some_operations_are_counted_and_kept_by_themselves(
+    baseline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(gate, "measure", lambda operations: asked.append(operations) or {ADD: 500.0})
+    assert gate.main(["--only", ADD]) == 1
+    assert gate.main(["--only", ADD, "--update"]) == 0
+    assert asked == [[ADD], [ADD]]
+    assert json.loads(baseline.read_text())[gate.key()] == {PUT: 10_000.0, ADD: 500.0}
+
+
 def test_what_can_not_be_counted_is_no_pass(
     baseline: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def measure() -> Any:
+    def measure(operations: Any) -> Any:
         raise gate.Unmeasurable("valgrind is not installed")
 
     monkeypatch.setattr(gate, "measure", measure)
@@ -96,7 +107,7 @@ def test_what_can_not_be_counted_is_no_pass(
 
 
 def test_counts_are_a_long_run_minus_a_short_one_minus_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instructions(name: str, n: int) -> int:
+    def instructions(name: str, n: int, library: str) -> int:
         each = {"an empty loop": 50, gate.BATCHED: 700}.get(name, 450)
         return 123_456_789 + each * n
 

@@ -68,6 +68,26 @@ def test_what_is_sent_arrives(pipeline: str, tmp_path: Path) -> None:
     assert drawn.find("{*}polyline") is not None and "2 threads" in chart.read_text(encoding="utf-8")
 
 
+def test_the_chart_is_a_png_where_there_is_pillow(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    chart = tmp_path / "latency.png"
+    done = run_load("--png", str(chart))
+    assert done.returncode == 0, done.stdout + done.stderr
+    with pillow.open(chart) as drawn:
+        assert (drawn.format, drawn.size) == ("PNG", (1720, 960))
+        assert len(drawn.convert("RGB").getcolors(1 << 20)) > 10, "text, lines and what is between"
+
+
+def test_a_png_without_pillow_is_refused_before_the_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    chart = tmp_path / "latency.png"
+    assert main(["load", "--duration", "80000", "--png", str(chart)]) == 1
+    assert "pip install 'otlpfast[png]'" in capsys.readouterr().err
+    assert not chart.exists()
+
+
 def test_grpc_goes_to_a_sink_of_its_own_as_well() -> None:
     done = run_load("--protocol", "grpc", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -234,4 +254,4 @@ def test_an_axis_has_room_for_its_values(values: list[float]) -> None:
 def test_a_chart_of_no_spans_is_a_chart() -> None:
     settings = {"pipeline": "otlpfast", "attributes": 1, "events": 1, "threads": 1}
     empty = report.Result(settings, True, 0.0, 0, {"exported": 0}, 0, 0.0, 0.0, 0.0, Histogram(), [])
-    assert ElementTree.fromstring(report.as_svg(empty)) is not None
+    assert ElementTree.fromstring(report.chart(empty).svg()) is not None

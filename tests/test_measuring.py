@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -112,6 +113,78 @@ def test_a_service_that_was_measured_has_exported_all_of_its_spans(name: str, sp
                 assert json.load(urllib.request.urlopen(url))["number"] == 17
             assert cpu_seconds(pid) > 0
         assert len(collector.spans) == spans * 5, "with that of the request which waited for it"
+
+
+def test_growth_fits_a_line_and_draws_it(page: Path, tmp_path: Path) -> None:
+    charts, figures = tmp_path / "growth", tmp_path / "figures.json"
+    options = ("--only", "attributes", "--only", "scopes", "--seconds", "0.1")
+    done = run("bench.growth", *options, "--out", page, "--charts", charts, "--json", figures)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(figures.read_text())
+    assert set(found) == {"attributes", "scopes"}
+    for least in found["attributes"].values():
+        assert least["128"] > least["0"] > 0
+    for name in found:
+        drawn = ElementTree.parse(charts / f"{name}.svg").getroot()
+        assert len(drawn.findall("{*}polyline")) == 4, "both sides and their lines"
+        assert f"](growth/{name}.svg)" in page.read_text(encoding="utf-8")
+
+
+def test_a_line_through_points_on_a_line_is_that_line() -> None:
+    from bench.growth import Line
+
+    line = Line.through([(x, 3 + 0.25 * x) for x in (0, 8, 64, 128)])
+    assert (line.base, line.slope, line.r2) == pytest.approx((3, 0.25, 1))
+
+
+def test_a_run_of_the_benchmarks_is_told_in_all_three_places(page: Path, tmp_path: Path) -> None:
+    from bench import tables
+
+    saved = report(40.0)
+    for pair in saved["ratios"]["pairs"]:
+        pair.update(unit="seconds", reference="SDK", verdict="met (promised 30×)")
+    (tmp_path / "bench.json").write_text(json.dumps(saved))
+    copies = [tmp_path / file.name for file in (tables.README, tables.PERFORMANCE)]
+    for copy, file in zip(copies, (tables.README, tables.PERFORMANCE), strict=True):
+        copy.write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    places = ("--readme", copies[0], "--performance", copies[1], "--out", page)
+    done = run("bench.tables", tmp_path / "bench.json", *places)
+    assert done.returncode == 0, done.stderr
+    for file in (*copies, page):
+        assert "| 10 µs | 250 ns | 40× |" in file.read_text(encoding="utf-8")
+    assert "| start_span + end | SDK | 10 µs | 250 ns | 40× | met (promised 30×) |" in page.read_text(
+        encoding="utf-8"
+    )
+
+
+# A process whose first function took 7 by itself and 40 with what it called, in callgrind's format.
+DUMP = """\
+events: Ir
+ob=(1) /lib/libpython3.so
+fn=(1) _PyEval_EvalFrameDefault
++3 5
+cob=(2) /lib/otlpfast/_core.so
+cfn=(2) put_span
+calls=1 0
+* 33
+-1 2
+
+ob=(2)
+fn=(2)
+0 33
+totals: 40
+"""
+
+
+def test_instructions_count_for_the_function_that_they_are_in(tmp_path: Path) -> None:
+    from bench.counting import TIMES, _costs
+    from bench.layers import layers
+
+    dump = tmp_path / "counts.2"
+    dump.write_text(DUMP)
+    found = layers(_costs(dump), Counter())
+    expected = {"bytecode, and CPython's way to call a C method": 7, "otlpfast: encode, queue, count": 33}
+    assert {name: cost * TIMES for name, cost in found.items()} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("measurement", ["spans", "lateness"])

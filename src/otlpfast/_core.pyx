@@ -26,6 +26,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from otlpfast._core.clock cimport now_ns
+from otlpfast._core.exchange cimport *
 from otlpfast._core.forks cimport otlpfast_forks, otlpfast_watch_forks
 from otlpfast._core.ids cimport Generator, random_bits, seed, seeded
 from otlpfast._core.pyabi cimport *
@@ -84,6 +85,8 @@ include "_core/slots.pxi"
 include "_core/rows.pxi"
 include "_core/encode.pxi"
 include "_core/buffers.pxi"
+include "_core/batch.pxi"
+include "_core/lane.pxi"
 include "_core/queue.pxi"
 include "_core/origin.pxi"
 include "_core/objects.pxi"
@@ -96,3 +99,6 @@ include "_core/scope.pxi"
 include "_core/bound.pxi"
 include "_core/entries.pxi"
 include "_core/faces.pxi"
+
+# What all spans share, for whoever wants to see how well it is recycled.
+POOLS = {"span buffers": _buffer_pool, "attributes": _slot_pool, "events and links": _row_pool}

@@ -7,7 +7,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +17,7 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach,
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from . import _tap
 from ._impl import BatchBuilder, PaddedCounters, SpanQueue
 from ._log import RateLimitedLog
 from .batch import ExportOutcome, SpanBatch
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+_REMEMBERED = 512  # exports, for how long they took
 _SPILL_PATIENCE = 1.0  # seconds; writing a batch takes a fraction of a millisecond
 
 
@@ -35,10 +38,21 @@ class BatchExporter(Protocol):
         """Sends a batch within ``timeout`` seconds (None: the exporter's own); what became of its spans."""
 
 
+Export = Callable[[SpanBatch, float | None], ExportOutcome]
+Finish = Callable[[BatchBuilder, int, int, Export], None]
+
+
 def takes_batches(exporter: SpanExporter) -> bool:
     """Whether the exporter wants encoded batches rather than spans."""
     # Asked of its class: a mock has any attribute that it is asked for.
     return callable(getattr(type(exporter), "export_batch", None))
+
+
+def _is_own(exporter: SpanExporter) -> bool:
+    """Whether its batches may go past ``export_batch``: not where that was replaced."""
+    return type(exporter).__module__.startswith("otlpfast.") and (
+        hasattr(type(exporter), "send_full") and "export_batch" not in vars(exporter)
+    )
 
 
 class Delivery:
@@ -48,6 +62,11 @@ class Delivery:
         exporter: gets encoded batches if it has ``export_batch``, spans otherwise.
         counters: those of ``_account.ACCOUNT``.
         spooling: takes what could not be delivered.
+
+    Attributes:
+        exports: how many calls of the exporter have ended.
+        failures: how many of them delivered nothing.
+        durations: seconds that each of the last took.
     """
 
     def __init__(
@@ -56,18 +75,41 @@ class Delivery:
         self.exporter = exporter
         self.counters = counters
         self.spooling = spooling
+        self.exports = self.failures = 0
+        self.durations: deque[float] = deque(maxlen=_REMEMBERED)
         self.log = RateLimitedLog(_logger)
         self._export_batch = exporter.export_batch if takes_batches(exporter) else None  # type: ignore[attr-defined]
+        self._send_full = exporter.send_full if _is_own(exporter) else None  # type: ignore[attr-defined]
         self._spill_lock = threading.Lock()
         self._spilling_in = 0
 
+    def send_full(
+        self, waiting: SpanQueue, timeout: float, until: float, wanted: Callable[[], bool], finish: Finish
+    ) -> None:
+        """Has batches sent as they get full, without Python, where that is possible: ``SpanQueue.send_full``.
+
+        Not where there is a spool, or somebody waits for room or looks at batches: none would hear of what
+        happens. Who begins to look while it runs sees nothing before ``until``.
+
+        Args:
+            finish: gets a batch that is left, and what exports it.
+        """
+        is_alone = waiting.relief is None and self.spooling is None and not _tap.is_attached()
+        if self._send_full and waiting.can_send and is_alone:
+            with _suppressed():
+                self._send_full(waiting, timeout=timeout, until=until, wanted=wanted, finish=finish)
+
     def deliver(
-        self, taken: BatchBuilder | Sequence[ReadableSpan], count: int, timeout: float | None
+        self,
+        taken: BatchBuilder | Sequence[ReadableSpan],
+        count: int,
+        timeout: float | None,
+        export: Export | None = None,
     ) -> None:
         """Exports ``count`` spans, encoded or as they are, and accounts for them.
 
         What the exporter raises is logged, not raised; only what is no Exception goes on to the caller, after
-        it was accounted for.
+        it was accounted for. ``export`` takes the place of the exporter's ``export_batch``.
         """
         outcome, unencodable, kept, pid = ExportOutcome(), 0, 0, os.getpid()
         error: BaseException | None = None
@@ -78,7 +120,7 @@ class Delivery:
                 else:
                     with _batch(taken) as batch:
                         unencodable = count - batch.count
-                        outcome, kept, error = self._hand_over(batch, timeout)
+                        outcome, kept, error = self._hand_over(batch, timeout, export)
         finally:
             if pid == os.getpid():  # else the exporter has forked: in the child they are the parent's spans
                 self._count(outcome)
@@ -97,23 +139,37 @@ class Delivery:
 
     def _export(self, taken: BatchBuilder | Sequence[ReadableSpan], count: int) -> ExportOutcome:
         assert not isinstance(taken, BatchBuilder)
+        _tap.show_spans(taken)
+        begun = time.monotonic()
         try:
             failed = self.exporter.export(taken) is SpanExportResult.FAILURE
         except Exception as error:
+            self._note(begun, True)
             return self._raised(error, count)
+        self._note(begun, failed)
         return ExportOutcome(failed=count) if failed else ExportOutcome(exported=count)
+
+    def _note(self, begun: float, failed: bool) -> None:
+        self.exports += 1
+        self.failures += failed
+        self.durations.append(time.monotonic() - begun)
 
     def _raised(self, error: Exception, count: int) -> ExportOutcome:
         name = type(self.exporter).__name__
         self.log.warning("raised", "the exporter %s raised %s: %s", name, type(error).__name__, error)
         return ExportOutcome(failed=count)
 
-    def _send(self, batch: SpanBatch, timeout: float | None) -> ExportOutcome:
+    def _send(self, batch: SpanBatch, timeout: float | None, export: Export | None = None) -> ExportOutcome:
         count = batch.count
+        if not count:
+            return ExportOutcome()
+        begun = time.monotonic()
         try:
-            outcome = self._export_batch(batch, timeout) if count else ExportOutcome()  # type: ignore[misc]
+            outcome = (export or self._export_batch)(batch, timeout)  # type: ignore[misc]
         except Exception as error:
+            self._note(begun, True)
             return self._raised(error, count)
+        self._note(begun, getattr(outcome, "failed", count) == count)
         if _is_sound(outcome, count):
             return _mended(outcome, count)
         name = type(self.exporter).__name__
@@ -123,12 +179,12 @@ class Delivery:
     # --- with a spool
 
     def _hand_over(
-        self, batch: SpanBatch, timeout: float | None
+        self, batch: SpanBatch, timeout: float | None, export: Export | None
     ) -> tuple[ExportOutcome, int, BaseException | None]:
         """What became of a batch, how many of its failed spans the spool took, and what is to be raised."""
         spooling = self.spooling
         if spooling is None or not batch.count:
-            return self._send(batch, timeout), 0, None
+            return self._send(batch, timeout, export), 0, None
         outcome, error, pid = ExportOutcome(failed=batch.count), None, os.getpid()
         if spooling.shall_try():
             try:
@@ -282,6 +338,7 @@ def _batch(taken: BatchBuilder | Sequence[ReadableSpan]) -> Iterator[SpanBatch]:
             builder.add(span)
     batch = SpanBatch(builder.finish())
     try:
+        _tap.show(batch)
         yield batch
     finally:
         batch.release()

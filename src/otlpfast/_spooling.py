@@ -57,8 +57,12 @@ class Spooling:
         counters: those of ``_account.ACCOUNT``; what other processes left is not in this one's account.
     """
 
+    LOSSES = ("refused", "expired", "rejected", "undeliverable")
+    """Why spans are lost: there was no room, too old or damaged, by the collector, given up."""
+
     def __init__(self, spool: Spool, counters: PaddedCounters) -> None:
         self.spool = spool
+        self.counts = PaddedCounters(("written", "replayed", *self.LOSSES))  # of spans, for the metrics
         self._counters = counters
         self._live, self._replay = Breaker(), Breaker()
         self._strikes = 0
@@ -91,10 +95,13 @@ class Spooling:
     def keep(self, pieces: Sequence[SpanBatch]) -> int:
         """Writes encoded spans to the spool; how many spans it took. ``tell()`` then says so, unlocked."""
         kept = sum(piece.count for piece in pieces if self.spool.append(piece.buffers, piece.count))
+        refused = sum(piece.count for piece in pieces) - kept
+        self.counts.add("written", kept)
+        self.counts.add("refused", refused)
         if kept:
             self._has_kept = True
             self.appended()
-        if kept < sum(piece.count for piece in pieces):
+        if refused:
             self._has_refused = True
             self._refused_until = time.monotonic() + _REFUSED_FOR
         return kept
@@ -170,6 +177,9 @@ class Spooling:
     def _settle(self, record: Record, outcome: ExportOutcome, kept: int = 0) -> None:
         """The record is done with; spans of this process's account are counted where they went."""
         self.spool.acknowledge(record)
+        self.counts.add("replayed", outcome.exported)
+        self.counts.add("rejected", outcome.rejected + outcome.too_large)
+        self.counts.add("undeliverable", outcome.failed - kept)
         if not record.own:
             if self.spool.spans == self.spool.own_spans:
                 self._house_at = 0.0  # adopted is only so much at once: there may be more
@@ -194,5 +204,6 @@ class Spooling:
         if lost > 0:  # below 0 another thread is about to count what it has just appended
             self._counters.add("spooled", -lost)
             self._counters.add("export_failed", lost)
+            self.counts.add("expired", lost)
             text = "%d spans in the spool were too old, or damaged, and are dropped"
             self.log.warning("lost", text, lost)

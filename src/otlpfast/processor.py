@@ -18,12 +18,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor as _SDKBatchSpanPr
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor as _SDKSimpleSpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from . import _life, _signals
+from . import _life, _signals, _tap
 from ._account import ACCOUNT, Stats, stats
 from ._arguments import (
     LONGEST_WAIT,
     check_exporter,
-    check_meter_provider,
     policy,
     seconds,
     sizes,
@@ -31,6 +30,7 @@ from ._arguments import (
     whole,
 )
 from ._chain import Chain
+from ._checks import check_meter_provider
 from ._delivery import Delivery, takes_batches
 from ._impl import PaddedCounters, SpanQueue
 from ._log import RateLimitedLog
@@ -38,7 +38,7 @@ from ._overload import Block, DropOldest
 from ._spiller import Spiller
 from ._spooling import Spooling
 from ._worker import Worker
-from .selfmetrics import publish
+from .selfmetrics import publish, publish_queue
 
 _logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class BatchSpanProcessor(SpanProcessor):
             later one. One directory for each destination; any number of processes can share it.
         spool_max_bytes: how many bytes each process may keep there. More are dropped, as ``export_failed``.
         spool_max_age: seconds after which what is kept there is too old and dropped, as ``export_failed``.
-        meter_provider: where ``otel.sdk.processor.*`` metrics go, if
+        meter_provider: where ``otel.sdk.processor.*`` metrics and otlpfast's own go, if
             ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED`` is true.
 
     Raises:
@@ -133,8 +133,9 @@ class BatchSpanProcessor(SpanProcessor):
         )
         self._start_anew()
         _life.watch(self)
+        _tap.introduce(self)
         _signals.follow_variable()
-        publish(self, "batching_span_processor", queue_size, meter_provider)
+        publish_queue(self, "batching_span_processor", meter_provider)
 
     def _start_anew(self) -> None:
         # In a forked child as well: the parent's threads and locks are the parent's.
@@ -237,6 +238,11 @@ class BatchSpanProcessor(SpanProcessor):
         self._after_fork()
         return stats(self._queue.counters, self._queue.waiting + self._queue.in_flight)
 
+    def hurry(self) -> None:
+        """Has what waits exported soon, without waiting for it."""
+        if self._queue.waiting:
+            self._worker.hurry()
+
     def force_flush(self, timeout_millis: float | None = None) -> bool:
         """Exports all that has ended, within ``timeout_millis`` (30000 by default).
 
@@ -325,7 +331,8 @@ class SimpleSpanProcessor(SpanProcessor):
         self.span_exporter = span_exporter
         self._shut = False
         self._start_anew()
-        publish(self, "simple_span_processor", None, meter_provider)
+        _tap.introduce(self)
+        publish(self, "simple_span_processor", meter_provider)
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():

@@ -106,6 +106,23 @@ class Spool:
         self.after_fork()
         return self._tally.nbytes
 
+    @property
+    def on_disk(self) -> int:
+        """How many bytes the files take, own and adopted; ``max_bytes`` is the limit."""
+        self.after_fork()
+        return self._tally.on_disk
+
+    @property
+    def max_bytes(self) -> int:
+        """The most that the files may take."""
+        return self._max_bytes
+
+    @one_at_a_time(0.0)
+    def oldest_age(self) -> float:
+        """Seconds since the oldest record that waits was created; 0 without one."""
+        waiting = filter(None, (folder.first_segment() for folder in self._folders()))
+        return max((segment.age(segment.first) for segment in waiting), default=0.0)
+
     def has_room(self, nbytes: int) -> bool:
         """Whether ``max_bytes`` lets a record of so many bytes in; the disk is not asked."""
         self.after_fork()

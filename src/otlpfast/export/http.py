@@ -9,14 +9,17 @@ import math
 import os
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from .._checks import check_meter_provider
 from .._log import RateLimitedLog
+from .._threads import are_real
 from ..batch import ExportOutcome
 from .answer import (
     CUT_SHORT,
@@ -29,6 +32,8 @@ from .answer import (
     speaks_of_size,
 )
 from .config import Settings, logger, mask_url, printable, resolve
+from .connection import Connection, Late
+from .operations import NoOperations, operations
 from .pieces import Sending, SpanList, as_result, read_limit, spelled
 from .proxy import ProxyRefused
 from .retry import RETRYABLE, Ending, Retry, is_transient, is_unreached, read_retry_after
@@ -39,10 +44,11 @@ if TYPE_CHECKING:
     import enum
 
     import requests
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace import ReadableSpan
 
+    from .._impl import BatchBuilder, SpanQueue
     from ..batch import SpanBatch
-    from .connection import Connection
     from .pieces import Piece
     from .session import SessionConnection
 
@@ -81,6 +87,8 @@ class OTLPSpanExporter(SpanExporter):
     session: a requests.Session that sends the requests in place of otlpfast's own connection, for example one
         that adds credentials. `OTEL_PYTHON_EXPORTER_OTLP_HTTP_[TRACES_]CREDENTIAL_PROVIDER` names an entry
         point of `opentelemetry_otlp_credential_provider` that makes one.
+    meter_provider: where `otel.sdk.exporter.*` metrics go, if `OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED` is
+        true.
 
     What is not given comes from `OTEL_EXPORTER_OTLP_TRACES_*` and `OTEL_EXPORTER_OTLP_*` (ENDPOINT, HEADERS,
     TIMEOUT in seconds, COMPRESSION, CERTIFICATE, CLIENT_KEY, CLIENT_CERTIFICATE). A wrong argument raises
@@ -110,7 +118,9 @@ class OTLPSpanExporter(SpanExporter):
         *,
         max_request_bytes: int | None = None,
         session: requests.Session | None = None,
+        meter_provider: MeterProvider | None = None,
     ) -> None:
+        check_meter_provider(meter_provider)
         self._limit = read_limit(max_request_bytes, _DEFAULT_LIMIT)
         self._settings = resolve(
             endpoint,
@@ -131,6 +141,9 @@ class OTLPSpanExporter(SpanExporter):
         self._warnings = RateLimitedLog(logger)
         self._stop = Ending()
         self._closed = False
+        self._operations = operations(
+            "otlp_http_span_exporter", "http.response.status_code", self._settings.endpoint, meter_provider
+        )
 
     def __repr__(self) -> str:
         settings = self._settings
@@ -168,6 +181,42 @@ class OTLPSpanExporter(SpanExporter):
         """Say that `shutdown()` is near: where nobody answers, one more attempt is made, and that soon."""
         self._stop.haste.set()
 
+    def send_full(
+        self,
+        waiting: SpanQueue,
+        timeout: float,
+        until: float,
+        wanted: Callable[[], bool],
+        finish: Callable[[BatchBuilder, int, int, Callable[[SpanBatch, float | None], ExportOutcome]], None],
+    ) -> None:
+        """Have a queue send what gets full by itself, where that is possible: see `SpanQueue.send_full`.
+
+        finish: gets what is left, and what exports it in place of `export_batch`.
+        """
+        head = self._transport.plain_head
+        is_counted = not isinstance(self._operations, NoOperations)
+        if self._closed or head is None or is_counted or not are_real():
+            return
+        timeout = min(self._settings.timeout, timeout, LONGEST_WAIT)
+        with suppress(Late), self._transport.turn(monotonic(), waiting.interrupt) as connection:
+            if not isinstance(connection, Connection):
+                return
+            left = connection.send_full(
+                lambda descriptor: waiting.send_full(
+                    descriptor,
+                    head,
+                    self._limit,
+                    timeout,
+                    until,
+                    lambda: wanted() and not self._transport.is_awaited(),
+                )
+            )
+            if left is None:
+                return
+            taken, count, nbytes, deadline = left
+            turn = nullcontext(connection)
+            finish(taken, count, nbytes, lambda batch, _: self._send_all(turn, batch, deadline, timeout))
+
     def shutdown(self, timeout_millis: float = 30000) -> None:
         """Close the connection; an export under way in another thread gets `timeout_millis` to end.
 
@@ -182,19 +231,35 @@ class OTLPSpanExporter(SpanExporter):
         return self._transport.wait_idle(timeout_millis / 1000)
 
     def _deliver(self, batch: Piece, timeout: float) -> ExportOutcome:
-        """Send all of it, in as many requests as the limits of both sides want, in one turn."""
         deadline = monotonic() + min(timeout, LONGEST_WAIT)
+        return self._send_all(self._transport.turn(deadline), batch, deadline, timeout)
+
+    def _send_all(
+        self,
+        turn: AbstractContextManager[Connection | SessionConnection],
+        batch: Piece,
+        deadline: float,
+        timeout: float,
+    ) -> ExportOutcome:
+        """Send all of it, in as many requests as the limits of both sides want, in one turn."""
         sending = Sending(batch, self._limit, self._warn)
-        try:
-            if batch.count:
-                with self._transport.turn(deadline) as connection:
-                    sending.run(lambda piece: self._send(connection, piece, deadline, timeout))
-        except Exception as error:  # whatever it is: a fault of tracing never reaches the application
-            self._warn_undelivered(error, sending.undelivered, timeout, "")
+        with self._operations.of(sending):
+            try:
+                if batch.count:
+                    with turn as connection:
+                        sending.run(lambda piece: self._send(connection, sending, piece, deadline, timeout))
+            except Exception as error:  # whatever it is: a fault of tracing never reaches the application
+                sending.broke_off(error)
+                self._warn_undelivered(error, sending.undelivered, timeout, "")
         return sending.outcome()
 
     def _send(
-        self, connection: Connection | SessionConnection, piece: Piece, deadline: float, timeout: float
+        self,
+        connection: Connection | SessionConnection,
+        sending: Sending,
+        piece: Piece,
+        deadline: float,
+        timeout: float,
     ) -> ExportOutcome | str:
         """Send a piece until it is taken, refused or given up; the answer, where it is one of too large."""
         request = self._transport.request(piece.buffers)
@@ -203,10 +268,12 @@ class OTLPSpanExporter(SpanExporter):
             try:
                 answer = connection.exchange(request, deadline)
             except Exception as error:
+                sending.broke_off(error)
                 if is_transient(error) and retry.pause(unreached=is_unreached(error)):
                     continue
                 self._warn_undelivered(error, piece.count, timeout, retry.why_not)
                 return ExportOutcome(failed=piece.count)
+            sending.answered(answer.status, _error_type(answer))
             if _finds_too_large(answer):
                 return f"{self._shown()} answers {self._status(answer)}"
             retryable = answer.status in RETRYABLE and answer.flaw != OVERSIZED
@@ -320,6 +387,13 @@ def explain(error: Exception, settings: Settings, timeout: float) -> tuple[str, 
         text = os.strerror(error.errno) if error.errno else type(error).__name__
         return f"os-{error.errno}", f"{text[:1].lower()}{text[1:]}"
     return "internal", f"unexpected {type(error).__name__}"
+
+
+def _error_type(answer: Answer) -> str:
+    """For the metrics: "" where the spans were taken, though perhaps not all of them."""
+    if answer.flaw == OVERSIZED:
+        return "response_too_large"
+    return "" if 200 <= answer.status < 300 else str(answer.status)
 
 
 def _finds_too_large(answer: Answer) -> bool:

@@ -79,33 +79,42 @@ def add_parser(subcommands: _Subcommands) -> None:
         help="otlpfast: all of it (default); processor: its processor on the SDK's provider; sdk: stock",
     )
     add("--svg", metavar="FILE", help="write the latencies as a chart")
+    add("--png", metavar="FILE", help="the same as PNG; takes Pillow, that is: pip install 'otlpfast[png]'")
     add("--json", action="store_true", help="print the figures as JSON instead of text")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the load and prints the report; returns the exit status."""
+    from otlpfast.cli import raster
+
+    if arguments.png and raster.missing():
+        return _lacks("'otlpfast[png]'")
     _keep_to_ourselves(bool(arguments.endpoint))
     from . import report
     from .pipelines import missing
     from .running import LoadError, run_load
 
     if package := missing(arguments.pipeline, arguments.protocol):
-        print(
-            f"otlpfast load: to install what is missing:\n  {sys.executable} -m pip install {package}",
-            file=sys.stderr,
-        )
-        return 1
+        return _lacks(package)
     try:
         result = run_load(arguments)
         print(report.as_json(result) if arguments.json else report.as_text(result))
         if arguments.svg:
             with open(arguments.svg, "w", encoding="utf-8") as file:
-                file.write(report.as_svg(result))
+                file.write(report.chart(result).svg())
+        if arguments.png:
+            raster.write_png(report.chart(result), arguments.png)
     except (LoadError, OSError) as error:
         print(f"otlpfast load: {error}", file=sys.stderr)
         return 1
     return 130 if result.interrupted else 0 if result.delivered else 1
+
+
+def _lacks(package: str) -> int:
+    command = f"{sys.executable} -m pip install {package}"
+    print(f"otlpfast load: to install what is missing:\n  {command}", file=sys.stderr)
+    return 1
 
 
 def _keep_to_ourselves(endpoint_given: bool) -> None:

@@ -163,7 +163,7 @@ def as_json(result: Result) -> str:
     )
 
 
-def as_svg(result: Result) -> str:
+def chart(result: Result) -> Chart:
     """Latency by percentile, both on logarithmic scales."""
     settings, latency = result.settings, result.latency
     shown = [percent for percent in _CHARTED if latency.count * (1 - percent / 100) >= 1]
@@ -174,7 +174,7 @@ def as_svg(result: Result) -> str:
     marks = [(1.0, "0"), (2.0, "50 %"), (10.0, "90 %"), (1e2, "99 %"), (1e3, "99.9 %"), (1e4, "99.99 %")]
     marks += [(1e5, "99.999 %"), (1e6, "99.9999 %"), (1e9, "")]
     end = next(number for number, (at, _) in enumerate(marks, 1) if at >= points[-1][0])
-    chart = Chart(
+    return Chart(
         f"A span from start to end: {TITLES[settings['pipeline']]}",
         f"{_number(settings['attributes'], 'attribute')}, {_number(settings['events'], 'event')}, "
         f"{_number(settings['threads'], 'thread')}, {result.rate:,.0f} spans/s for {result.seconds:.0f} s",
@@ -182,4 +182,3 @@ def as_svg(result: Result) -> str:
         Axis.decades("µs", [y for _, y in points]),
         [("", points)],
     )
-    return chart.svg()
