@@ -19,7 +19,7 @@ SANITIZED := build/sanitize/.built
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test reliability bench plot scenarios latency service soak
-.PHONY: growth layers builds gate bench-gate slowed lint format wheel sanitize collector clean
+.PHONY: growth layers builds gate bench-gate slowed lint format wheel sanitize collector gateway clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -96,7 +96,10 @@ sanitize: $(SANITIZED) $(VENV)/.group-test ## the test suite on the compiled cor
 	@$(UNDER_SANITIZERS) $(BIN)/python -m pytest $(NOT_SANITIZED) $(ARGS)
 
 collector: ## the official OpenTelemetry Collector, for tests/test_official_collector.py; needs Go 1.25
-	@tests/build_collector.sh build/collector/otelcol
+	@tests/build_collector.sh build/collector/otelcol tests/otelcol.yaml
+
+gateway: ## a Collector with all that deploy/collector names, for its tests; takes minutes; needs Go 1.26
+	@tests/build_collector.sh build/collector/otelcol-deploy deploy/collector/builder.yaml
 
 clean: ## everything that was built or installed here
 	rm -rf build dist $(VENV) src/*.egg-info src/otlpfast/*.so src/otlpfast/*.pyd

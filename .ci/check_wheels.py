@@ -8,13 +8,17 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-IN_WHEEL = r"otlpfast/[\w/]+\.pyi?|otlpfast/py\.typed|otlpfast-[\w.]+\.dist-info/[\w./]+"
+IN_WHEEL = (
+    r"otlpfast/[\w/]+\.pyi?|otlpfast/py\.typed|otlpfast/web/static/\w+\.(html|css|js|svg)|"
+    r"otlpfast-[\w.]+\.dist-info/[\w./]+"
+)
 EXTENSION = r"otlpfast/_core\.[\w.-]+\.(so|pyd)"
 NEEDED_IN_WHEEL = {
     "otlpfast/__init__.py",
     "otlpfast/_pure/__init__.py",
     "otlpfast/_core.pyi",
     "otlpfast/py.typed",
+    "otlpfast/web/static/index.html",
 }
 NEEDED_IN_SDIST = {
     "pyproject.toml",
@@ -23,6 +27,7 @@ NEEDED_IN_SDIST = {
     "README.md",
     "src/otlpfast/_core.pyx",
     "src/otlpfast/_core.pyi",
+    "src/otlpfast/web/static/index.html",
 }
 
 

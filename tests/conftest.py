@@ -32,6 +32,13 @@ def pytest_sessionstart() -> None:
         pytest.exit(f"OTLPFAST_IMPL={WANTED}, but {otlpfast.IMPLEMENTATION!r} was loaded", returncode=3)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where failed tests are run once more (``--reruns``), how they failed the first time."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.section(f"{report.nodeid} failed the first time", yellow=True)
+        terminalreporter.line(report.longreprtext)
+
+
 @pytest.fixture(autouse=True)
 def _no_otel_variables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test depends on the environment it is started in."""

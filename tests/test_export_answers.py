@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import logging
 import os
 import random
@@ -173,6 +174,10 @@ def _bomb(kind: str) -> Reply:
     return Reply(body=twice, headers={"Content-Encoding": "gzip"})
 
 
+# Python's latest client counts interim answers and trailers itself, and gives up long before 4 MiB.
+CLIENT_COUNTS = hasattr(http.client, "_MAXINTERIMRESPONSES")
+
+
 @pytest.mark.parametrize("kind", ["plain", "chunked", "trailers", "gzip", "random gzip"])
 def test_a_response_bomb_is_cut_off(
     collector: Collector, make: Make, caplog: pytest.LogCaptureFixture, kind: str
@@ -180,14 +185,16 @@ def test_a_response_bomb_is_cut_off(
 
     collector.script(_bomb(kind))
     exporter = make(collector)
+    told_in_time = kind == "trailers" and CLIENT_COUNTS  # the status has come, and nobody waits for the rest
     tracemalloc.start()
     try:
-        assert exporter.export_batch(batch()) == REJECTED
+        assert exporter.export_batch(batch()) == (EXPORTED if told_in_time else REJECTED)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 40_000_000
-    assert "answered with more than 4 MiB; 3 spans given up" in one_warning(caplog)
+    if not told_in_time:
+        assert "answered with more than 4 MiB; 3 spans given up" in one_warning(caplog)
     assert exporter.export_batch(batch()) == EXPORTED
 
 
@@ -215,7 +222,8 @@ def test_an_endless_run_of_interim_answers_is_cut_off(
 ) -> None:
     collector.script(Reply(raw=b"HTTP/1.1 100 Continue\r\n\r\n" * 300_000))
     assert make(collector).export_batch(batch()) == FAILED
-    assert "the head of the answer is too large" in one_warning(caplog)
+    told = "the answer is not HTTP/1.1" if CLIENT_COUNTS else "the head of the answer is too large"
+    assert told in one_warning(caplog)
 
 
 def test_a_refusal_before_the_whole_body_was_sent_is_heard(

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 from otlpfast import OTLPSpanExporter
 from otlpfast.batch import ExportOutcome
-from otlpfast.export import http
+from otlpfast.export import http, retry
 from otlpfast.export.grpc import GRPCSpanExporter
 from otlpfast.export.grpc_failure import read_retry_delay
 
@@ -193,6 +193,23 @@ def test_force_flush_waits_for_the_export_under_way(collector: GRPCCollector, ma
     exporter.shutdown(0)
     thread.join(PATIENCE)
     assert exporter.force_flush(0) is True
+
+
+def test_a_call_is_repeated_at_once_where_another_one_has_hung_up(
+    collector: GRPCCollector, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pause in "FIRST_PAUSE", "LONGEST_PAUSE":  # beyond the time-out
+        monkeypatch.setattr(retry, pause, 86400.0)
+    collector.script(HANG, Failure(Code.UNAVAILABLE))
+    exporter = make(collector, timeout=3600)
+    done: list[ExportOutcome] = []
+    thread = threading.Thread(target=lambda: done.append(exporter.export_batch(batch())))
+    thread.start()
+    collector.wait_for_request(1)
+    assert exporter.export_batch(batch()) == FAILED
+    thread.join(PATIENCE)
+    assert done == [EXPORTED]
+    assert len(collector.requests) == 3
 
 
 # --- wrong peers

@@ -8,13 +8,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from otlpfast import BatchSpanProcessor, TracerProvider
+from otlpfast import BatchSpanProcessor, OTLPSpanExporter, TracerProvider
 from otlpfast.batch import ExportOutcome
-from otlpfast.export.retry import Stop, pause_before, read_retry_after
+from otlpfast.export import retry
+from otlpfast.export.retry import Ending, Retry, Stop, pause_before, read_retry_after
 
 from .collector import PATIENCE, Collector, Reply
 from .exporting import (  # noqa: F401
@@ -32,6 +33,8 @@ from .exporting import (  # noqa: F401
     spans,
     warnings,
 )
+from .pipeline import NEVER_MILLIS, account, end_spans, soon
+from .spans import provider
 
 SOON = {"Retry-After": "0"}
 LATER = {"Retry-After": "3000"}
@@ -311,3 +314,64 @@ def test_flush_and_shutdown_keep_their_deadline_during_a_retry(
     assert getattr(processor, method)(timeout_millis=300) is not True
     assert time.monotonic() - start < 5
     processor.shutdown(timeout_millis=0)
+
+
+# --- the end is near
+
+
+@pytest.fixture(name="nobody")
+def nobody_fixture() -> Iterator[str]:
+    """A port that is taken, on which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture(name="pausing")
+def pausing_fixture(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Is set when an export is about to wait for its next attempt: for ages, or for a moment."""
+    pausing = threading.Event()
+
+    def ages(attempt: int, asked: float | None) -> float:
+        pausing.set()
+        return 86400.0
+
+    monkeypatch.setattr(retry, "pause_before", ages)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
+    return pausing
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_collector_that_is_not_there_is_tried_once_more_at_shutdown(
+    nobody: str, pausing: threading.Event, protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    exporter = OTLPSpanExporter(nobody, protocol=protocol, timeout=864_000)
+    processor = BatchSpanProcessor(
+        exporter, max_export_batch_size=10, schedule_delay_millis=NEVER_MILLIS, export_timeout_millis=864e6
+    )
+    end_spans(provider(processor), 40)
+    assert pausing.wait(PATIENCE)
+    with soon():
+        processor.shutdown(864e6)
+    assert processor.stats() == account(40, export_failed=40)
+    said = warnings(caplog)
+    assert len(said) == 1 and said[0].endswith("not tried again: the exporter is about to be shut down")
+
+
+def test_what_answers_is_given_its_time_at_shutdown() -> None:
+    ending = Ending()
+    ending.haste.set()
+    deadline = time.monotonic() + PATIENCE
+    for _ in range(3):  # an answer each time, though one that asks to try again
+        assert Retry(deadline, ending).pause(0.0) is True
+    assert not ending.in_vain
+
+
+def test_the_last_attempts_are_few() -> None:
+    ending = Ending()
+    ending.haste.set()
+    deadline = time.monotonic() + PATIENCE
+    first, second = Retry(deadline, ending), Retry(deadline, ending)
+    assert [first.pause(0.0, unreached=True) for _ in range(2)] == [True, False]
+    assert second.pause(0.0, unreached=True) is False
+    assert "about to be shut down" in second.why_not

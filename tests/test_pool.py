@@ -402,6 +402,25 @@ def metrics(reader: InMemoryMetricReader) -> dict[str, Any]:
     }
 
 
+COUNTS = {
+    f"otlpfast.pool.{count}": count
+    for count in ("hits", "misses", "recycled", "oversized", "discarded", "idle")
+}
+
+
+def test_the_counts_of_both_pools_are_told_apart(reader: InMemoryMetricReader, meter: Any) -> None:
+    pool = SpanPool(meter)
+    for _ in range(3):
+        with pool.wrap(Recorder()) as wrapper:
+            wrapper.set_attribute("a", 1)
+            wrapper.add_event("event")
+    stats, seen = pool.stats(), metrics(reader)
+    for name, count in COUNTS.items():
+        assert {
+            point.attributes["otlpfast.pool.name"]: point.value for point in seen[name].data.data_points
+        } == {"attributes": stats["attribute_pool"][count], "events": stats["event_pool"][count]}
+
+
 def test_instruments_show_what_stats_say(reader: InMemoryMetricReader, meter: Any) -> None:
     pool = SpanPool(meter)
     for i in range(4):
@@ -413,8 +432,9 @@ def test_instruments_show_what_stats_say(reader: InMemoryMetricReader, meter: An
         "otlpfast.pool.wrappers": "{wrapper}",
         "otlpfast.pool.flushes": "{flush}",
         "otlpfast.pool.efficiency": "1",
+        **dict.fromkeys(COUNTS, "{block}"),
     }
-    values = {name: metric.data.data_points[0].value for name, metric in seen.items()}
+    values = {name: metric.data.data_points[0].value for name, metric in seen.items() if name not in COUNTS}
     stats = pool.stats()
     assert values == {
         "otlpfast.pool.wrappers": stats["wrappers"],

@@ -14,6 +14,8 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otlpfast import BatchSpanProcessor, ExportOutcome, SpanBatch
 from otlpfast import TracerProvider as NativeProvider
+from otlpfast._impl import SpanQueue
+from otlpfast._overload import Block
 
 from .collector import PATIENCE
 from .exporting import make_fixture  # noqa: F401
@@ -137,6 +139,38 @@ def test_block_waits_in_vain_only_once(batching: Batching) -> None:
     end_spans(traced, 50, "later")
     assert processor.force_flush() is True
     assert processor.stats() == account(1060, exported=60, queue_full=1000)
+
+
+@kinds
+def test_block_waits_no_longer_where_room_is_made_that_is_too_small(batching: Batching, kind: str) -> None:
+    """One wait, all in all, and not one after each time that somebody else took the room."""
+    exporter = Held()
+    processor = batching(exporter, max_queue_bytes=100_000, on_full="block", block_timeout_millis=200)
+    tracer = traced_by(kind, processor).get_tracer("tests")
+
+    def end_large(name: str) -> None:
+        tracer.start_span(name, attributes={"text": "x" * 60_000}).end()
+
+    end_large("under way")
+    processor._worker.hurry()
+    assert exporter.entered.wait(PATIENCE)
+    waits = threading.Thread(target=end_large, args=("waits",), daemon=True)
+    waits.start()
+
+    def is_over() -> bool:
+        processor._made_room()  # as after each small batch
+        return not waits.is_alive()
+
+    until(is_over, "the end of the wait")
+    assert processor.stats() == account(2, queued=1, queue_full=1)
+    exporter.let_go.set()
+
+
+def test_block_sees_room_that_was_made_before_it_waits() -> None:
+    queue = SpanQueue(10, 1000, 5)
+    block = Block(queue, 86400.0, lambda: False, lambda: None)
+    with soon():
+        assert block(1000) is True
 
 
 def test_a_span_that_ends_in_the_exporter_does_not_wait_for_it(batching: Batching) -> None:

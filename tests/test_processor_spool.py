@@ -193,7 +193,7 @@ def test_shutdown_during_an_export_that_hangs(folder: Path) -> None:
         collector.wait_for_request()
         with soon():
             processor.shutdown(500)
-        assert processor.stats() == account(35, spooled=35)
+        until(lambda: processor.stats() == account(35, spooled=35), "the batch that was under way")
 
 
 def test_a_flush_in_vain_brings_to_the_disk_what_waits(batching: Batching, folder: Path) -> None:

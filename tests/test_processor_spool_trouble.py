@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from otlpfast import ExportOutcome, SpanBatch
+import otlpfast.processor
+from otlpfast import ExportOutcome, SpanBatch, _spooling
+from otlpfast._account import ACCOUNT
+from otlpfast._impl import PaddedCounters
 from otlpfast._spool import Spool
 from otlpfast.export import retry
 
 from .collector import PATIENCE
-from .exporting import make_fixture  # noqa: F401
+from .exporting import batch, make_fixture  # noqa: F401
 from .pipeline import (
     Batching,
     Encoded,
@@ -29,6 +33,7 @@ from .pipeline import (
     until,
 )
 from .spans import provider
+from .spooling import Spooling, directory_fixture, fill, segments, spooling_fixture  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
@@ -242,3 +247,92 @@ def test_a_crowd_of_orphans_is_delivered_without_a_break(batching: Batching, fol
     exporter = Encoded()
     end_spans(provider(batching(exporter, spool_dir=folder)), 1, "later")
     until(lambda: len(exporter.batches) == 50, "what 50 processes left")
+
+
+# --- another thread spools
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_record_that_comes_just_as_there_was_none_is_sent_at_once(
+    spooling: Spooling, directory: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    """Not with the next look after the house, half a minute later."""
+    spool, request = spooling(), bytes(batch())
+    delivery = _spooling.Spooling(spool, PaddedCounters(ACCOUNT))
+    sent: list[bytes] = []
+
+    def send(batch: SpanBatch) -> ExportOutcome:
+        sent.append(bytes(batch))
+        return ExportOutcome(exported=batch.count)
+
+    if damaged:
+        fill(spool, request)
+        (segment,) = segments(directory)
+        segment.write_bytes(segment.read_bytes()[:-1] + b"?")
+    oldest = Spool.oldest
+
+    def overtaken(self: Spool) -> Any:
+        record = oldest(self)
+        if record is None:
+            fill(self, request)
+        return record
+
+    monkeypatch.setattr(Spool, "oldest", overtaken)
+    assert not delivery.replay(send, False)
+    assert delivery.next_replay() <= time.monotonic()
+    assert delivery.replay(send, False)
+    assert sent == [request]
+
+
+def test_the_export_thread_is_woken_for_what_another_thread_spools(
+    batching: Batching, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No batch is full, no time is up: it has no other reason to wake."""
+    monkeypatch.setattr(_spooling, "_HOUSEKEEPING", 86400.0)
+    exporter = Encoded()
+    processor = batching(exporter, spool_dir=folder, max_queue_bytes=50_000)
+    tracer = provider(processor).get_tracer("tests")
+    end_spans(tracer, 1)
+    until(lambda: processor._delivery.next_replay() > time.monotonic(), "a thread that sleeps")
+    for number in range(3):  # the third one finds no room
+        tracer.start_span(f"large {number}", attributes={"text": "x" * 20_000}).end()
+    until(lambda: processor.stats() == account(4, exported=3, queued=1), "what this thread has spooled")
+    assert names(exporter.spans) == ["span 0", "large 0", "large 1"]
+
+
+# --- the end
+
+
+def test_shutdown_keeps_its_deadline_with_a_spool_too(
+    batching: Batching, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time for bringing to the disk what was cut off is a part of it."""
+    monkeypatch.setattr(otlpfast.processor, "_LAST_WORDS", 86400.0)
+    exporter = Held()
+    processor = batching(exporter, spool_dir=folder, max_export_batch_size=10)
+    end_spans(provider(processor), 35)
+    assert exporter.entered.wait(PATIENCE)
+    with soon():
+        processor.shutdown(500)
+    assert processor.stats() == account(35, queued=10, spooled=25)
+    exporter.let_go.set()
+
+
+def test_an_export_that_outlives_shutdown_still_brings_its_batch_to_the_disk(
+    batching: Batching, folder: Path
+) -> None:
+    def hold(batch: SpanBatch) -> ExportOutcome:
+        exporter._hold(batch)
+        return failed(batch)
+
+    exporter = Held()
+    exporter.answer = hold
+    processor = batching(exporter, spool_dir=folder, max_export_batch_size=10)
+    end_spans(provider(processor), 35)
+    assert exporter.entered.wait(PATIENCE)
+    processor.shutdown(0)
+    exporter.let_go.set()
+    until(lambda: processor.stats() == account(35, spooled=35), "the batch that was under way")
+    spool = processor._spool
+    assert spool is not None
+    until(lambda: spool.closed, "the end of the spool")

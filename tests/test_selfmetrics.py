@@ -6,16 +6,20 @@ import gc
 from typing import Any
 
 import pytest
+from opentelemetry.metrics import set_meter_provider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otlpfast import BatchSpanProcessor, ExportOutcome, SimpleSpanProcessor, SpanBatch
 
-from .pipeline import NEVER_MILLIS, Encoded, Held, end_spans
+from .pipeline import NEVER_MILLIS, Encoded, Held, end_spans, ran
 from .spans import provider
 
 PROCESSED = "otel.sdk.processor.span.processed"
 SIZE, CAPACITY = "otel.sdk.processor.span.queue.size", "otel.sdk.processor.span.queue.capacity"
+NOTHING = dict.fromkeys(
+    ("", "queue_full", "already_shutdown", "too_large", "export_failed", "encode_error", "fork"), 0
+)
 
 
 @pytest.fixture(name="enabled")
@@ -73,21 +77,22 @@ def test_a_batch_processor() -> None:
         exporter, 10, NEVER_MILLIS, 10, max_queue_bytes=1500, meter_provider=metrics.provider
     )
     traced = provider(processor)
-    assert metrics.points() == {PROCESSED: {"": 0}, SIZE: {"": 0}, CAPACITY: {"": 10}}
+    assert metrics.points() == {PROCESSED: NOTHING, SIZE: {"": 0}, CAPACITY: {"": 10}}
     end_spans(traced, 3)
-    assert metrics.points() == {PROCESSED: {"": 0}, SIZE: {"": 3}, CAPACITY: {"": 10}}
+    assert metrics.points() == {PROCESSED: NOTHING, SIZE: {"": 3}, CAPACITY: {"": 10}}
     traced.get_tracer("tests").start_span("large", attributes={"text": "x" * 2000}).end()
     end_spans(traced, 12)
     exporter.let_go.set()
     processor.force_flush()
     assert metrics.points() == {
-        PROCESSED: {"": 10, "queue_full": 5, "too_large": 1},
+        PROCESSED: {**NOTHING, "": 10, "queue_full": 5, "too_large": 1},
         SIZE: {"": 0},
         CAPACITY: {"": 10},
     }
     processor.shutdown()
     end_spans(traced, 2)
     assert metrics.points()[PROCESSED] == {
+        **NOTHING,
         "": 10,
         "queue_full": 5,
         "too_large": 1,
@@ -129,13 +134,27 @@ def test_each_component_has_its_name() -> None:
     del kept, simple
 
 
-@pytest.mark.usefixtures("enabled")
-def test_the_global_meter_provider_serves_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics = Metrics()
-    monkeypatch.setattr("otlpfast.selfmetrics.get_meter_provider", lambda: metrics.provider)
-    processor = BatchSpanProcessor(Encoded())
-    assert set(metrics.points()) == {PROCESSED, SIZE, CAPACITY}
-    processor.shutdown()
+def _global_provider(when: str) -> list[str]:
+    metrics, before, given, after = Metrics(), None, None, None
+    if when in ("before", "both"):
+        before = BatchSpanProcessor(Encoded())
+    if when == "given":
+        given = BatchSpanProcessor(Encoded(), meter_provider=metrics.provider)
+        before = BatchSpanProcessor(Encoded())
+    set_meter_provider(metrics.provider)
+    if when in ("after", "both"):
+        after = BatchSpanProcessor(Encoded())
+    names = sorted(name for _, name in metrics.components())
+    for processor in (before, given, after):
+        if processor is not None:
+            processor.shutdown()
+    return names
+
+
+@pytest.mark.parametrize(("when", "count"), [("before", 1), ("after", 1), ("both", 2), ("given", 2)])
+def test_the_global_meter_provider_serves_whenever_it_was_set(when: str, count: int) -> None:
+    found = ran(_global_provider, when, OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED="true")
+    assert found == [f"batching_span_processor/{number}" for number in range(count)]
 
 
 @pytest.mark.usefixtures("enabled")

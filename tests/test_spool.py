@@ -281,7 +281,7 @@ def test_adoption_in_turn_when_there_are_many_orphans(spooling: Spooling, direct
 def test_one_adoption_looks_at_so_many_folders_and_the_next_at_others(
     spooling: Spooling, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("otlpfast._spool.spool._MOST_LOOKED_AT", 7)
+    monkeypatch.setattr("otlpfast._spool.folders._MOST_LOOKED_AT", 7)
     living = [spooling() for _ in range(20)]
     for spool in living:
         fill(spool, b"alive")

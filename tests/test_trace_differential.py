@@ -90,6 +90,7 @@ class TestEveryCase:
 
     def test_every_value_that_can_be_one_as_a_key(self) -> None:
         keys = [value for value in VALUES if isinstance(eval(value, vars(names) | {"box": []}), Hashable)]
+        keys.remove("NotImplemented")  # the SDK asks whether a key is true, which it is not to be asked
         lines = [Line("t0.start_span('span')", "s"), *(Line(f"s.set_attribute({key}, 1)") for key in keys)]
         lines += [Line(f"s.set_attributes({{{key}: 1}})") for key in keys]
         all_the_same(*lines, *(Line(f"s.set_attribute('k', {{{key}: 1}})") for key in keys), Line("s.end()"))

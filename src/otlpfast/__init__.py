@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from . import _choice
 
 if TYPE_CHECKING:
+    from . import web as web
     from ._impl import IMPLEMENTATION, encode_spans
     from ._signals import SignalFlush, flush_on_signal
     from .autoconfigure import configure
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .export import OTLPSpanExporter
     from .pool import SpanPool, SpanWrapper
     from .processor import BatchSpanProcessor, SimpleSpanProcessor
+    from .spanmetrics import SpanMetricsProcessor
     from .trace import Span, Tracer, TracerProvider
 
     __version__: str
@@ -45,6 +47,7 @@ __all__ = [
     "SimpleSpanProcessor",
     "Span",
     "SpanBatch",
+    "SpanMetricsProcessor",
     "SpanPool",
     "SpanWrapper",
     "Tracer",
@@ -65,7 +68,9 @@ _HOMES = {
     "export": ("OTLPSpanExporter",),
     "pool": ("SpanPool", "SpanWrapper"),
     "processor": ("BatchSpanProcessor", "SimpleSpanProcessor"),
+    "spanmetrics": ("SpanMetricsProcessor",),
     "trace": ("Span", "Tracer", "TracerProvider"),
+    "web": (),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 if _choice.DISABLED:

@@ -87,12 +87,6 @@ def check_exporter(exporter: object) -> None:
         raise TypeError(f"span_exporter={exporter!r}: {allowed}")
 
 
-def check_meter_provider(meter_provider: object) -> None:
-    """TypeError for what is no MeterProvider and not None."""
-    if meter_provider is not None and not callable(getattr(meter_provider, "get_meter", None)):
-        raise TypeError(f"meter_provider={meter_provider!r}: a MeterProvider or None is allowed")
-
-
 def sizes(max_queue_size: int | None, max_export_batch_size: int | None) -> tuple[int, int]:
     """Queue and batch size.
 

@@ -57,4 +57,7 @@ class Chain:
         if type(holder) is not SynchronousMultiSpanProcessor or not isinstance(processors, tuple):
             return False
         places = [i for i, processor in enumerate(processors) if processor is self._processor]
-        return bool(places) and all(type(later) in self._harmless for later in processors[places[0] + 1 :])
+        return bool(places) and all(map(self._is_harmless, processors[places[0] + 1 :]))
+
+    def _is_harmless(self, processor: object) -> bool:
+        return type(processor) in self._harmless or "_only_reads" in vars(type(processor))

@@ -21,6 +21,12 @@ def whole_number(name: str, value: object, least: int, most: int) -> int:
     return value
 
 
+def check_meter_provider(meter_provider: object) -> None:
+    """TypeError for what is no MeterProvider and not None."""
+    if meter_provider is not None and not callable(getattr(meter_provider, "get_meter", None)):
+        raise TypeError(f"meter_provider={meter_provider!r}: a MeterProvider or None is allowed")
+
+
 def counter_names(names: Iterable[str]) -> tuple[str, ...]:
     """The names as a tuple; TypeError for what is no string, ValueError for none at all or one twice."""
     given = () if isinstance(names, str) else tuple(names)

@@ -96,3 +96,6 @@ include "_core/scope.pxi"
 include "_core/bound.pxi"
 include "_core/entries.pxi"
 include "_core/faces.pxi"
+
+# What all spans share, for whoever wants to see how well it is recycled.
+POOLS = {"span buffers": _buffer_pool, "attributes": _slot_pool, "events and links": _row_pool}

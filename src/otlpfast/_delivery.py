@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +17,7 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach,
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from . import _tap
 from ._impl import BatchBuilder, PaddedCounters, SpanQueue
 from ._log import RateLimitedLog
 from .batch import ExportOutcome, SpanBatch
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+_REMEMBERED = 512  # exports, for how long they took
 _SPILL_PATIENCE = 1.0  # seconds; writing a batch takes a fraction of a millisecond
 
 
@@ -47,6 +51,11 @@ class Delivery:
         exporter: gets encoded batches if it has ``export_batch``, spans otherwise.
         counters: those of ``_account.ACCOUNT``.
         spooling: takes what could not be delivered.
+
+    Attributes:
+        exports: how many calls of the exporter have ended.
+        failures: how many of them delivered nothing.
+        durations: seconds that each of the last took.
     """
 
     def __init__(
@@ -55,6 +64,8 @@ class Delivery:
         self.exporter = exporter
         self.counters = counters
         self.spooling = spooling
+        self.exports = self.failures = 0
+        self.durations: deque[float] = deque(maxlen=_REMEMBERED)
         self.log = RateLimitedLog(_logger)
         self._export_batch = exporter.export_batch if takes_batches(exporter) else None  # type: ignore[attr-defined]
         self._spill_lock = threading.Lock()
@@ -68,7 +79,8 @@ class Delivery:
         What the exporter raises is logged, not raised; only what is no Exception goes on to the caller, after
         it was accounted for.
         """
-        outcome, unencodable, kept = ExportOutcome(), 0, 0
+        outcome, unencodable, kept, pid = ExportOutcome(), 0, 0, os.getpid()
+        error: BaseException | None = None
         try:
             with _suppressed():
                 if self._export_batch is None:
@@ -76,24 +88,39 @@ class Delivery:
                 else:
                     with _batch(taken) as batch:
                         unencodable = count - batch.count
-                        outcome, kept = self._hand_over(batch, timeout)
+                        outcome, kept, error = self._hand_over(batch, timeout)
         finally:
-            self.counters.add("exported", outcome.exported)
-            self.counters.add("rejected", outcome.rejected)
-            self.counters.add("too_large", outcome.too_large)
-            self.counters.add("spooled", kept)
-            self.counters.add("encode_error", unencodable)
-            self.counters.add("export_failed", count - _settled(outcome) - kept - unencodable)
+            if pid == os.getpid():  # else the exporter has forked: in the child they are the parent's spans
+                self._count(outcome)
+                self.counters.add("spooled", kept)
+                self.counters.add("encode_error", unencodable)
+                self.counters.add("export_failed", count - _settled(outcome) - kept - unencodable)
         if self.spooling:
             self.spooling.tell()
+        if error is not None:
+            raise error
+
+    def _count(self, outcome: ExportOutcome) -> None:
+        self.counters.add("exported", outcome.exported)
+        self.counters.add("rejected", outcome.rejected)
+        self.counters.add("too_large", outcome.too_large)
 
     def _export(self, taken: BatchBuilder | Sequence[ReadableSpan], count: int) -> ExportOutcome:
         assert not isinstance(taken, BatchBuilder)
+        _tap.show_spans(taken)
+        begun = time.monotonic()
         try:
             failed = self.exporter.export(taken) is SpanExportResult.FAILURE
         except Exception as error:
+            self._note(begun, True)
             return self._raised(error, count)
+        self._note(begun, failed)
         return ExportOutcome(failed=count) if failed else ExportOutcome(exported=count)
+
+    def _note(self, begun: float, failed: bool) -> None:
+        self.exports += 1
+        self.failures += failed
+        self.durations.append(time.monotonic() - begun)
 
     def _raised(self, error: Exception, count: int) -> ExportOutcome:
         name = type(self.exporter).__name__
@@ -102,10 +129,15 @@ class Delivery:
 
     def _send(self, batch: SpanBatch, timeout: float | None) -> ExportOutcome:
         count = batch.count
+        if not count:
+            return ExportOutcome()
+        begun = time.monotonic()
         try:
-            outcome = self._export_batch(batch, timeout) if count else ExportOutcome()  # type: ignore[misc]
+            outcome = self._export_batch(batch, timeout)  # type: ignore[misc]
         except Exception as error:
+            self._note(begun, True)
             return self._raised(error, count)
+        self._note(begun, getattr(outcome, "failed", count) == count)
         if _is_sound(outcome, count):
             return _mended(outcome, count)
         name = type(self.exporter).__name__
@@ -114,19 +146,25 @@ class Delivery:
 
     # --- with a spool
 
-    def _hand_over(self, batch: SpanBatch, timeout: float | None) -> tuple[ExportOutcome, int]:
-        """What became of a batch, and how many of its failed spans the spool took."""
+    def _hand_over(
+        self, batch: SpanBatch, timeout: float | None
+    ) -> tuple[ExportOutcome, int, BaseException | None]:
+        """What became of a batch, how many of its failed spans the spool took, and what is to be raised."""
         spooling = self.spooling
         if spooling is None or not batch.count:
-            return self._send(batch, timeout), 0
+            return self._send(batch, timeout), 0, None
+        outcome, error, pid = ExportOutcome(failed=batch.count), None, os.getpid()
         if spooling.shall_try():
-            outcome = self._send(batch, timeout)
+            try:
+                outcome = self._send(batch, timeout)
+            except BaseException as raised:  # as undelivered as after any other failure
+                error = raised
+            if pid != os.getpid():
+                return outcome, 0, error
             spooling.learn(outcome)
-        else:
-            outcome = ExportOutcome(failed=batch.count)
         if not outcome.failed:
-            return outcome, 0
-        return outcome, spooling.keep((batch,) if outcome.failed == batch.count else outcome.remains)
+            return outcome, 0, error
+        return outcome, spooling.keep((batch,) if outcome.failed == batch.count else outcome.remains), error
 
     def spill(self, waiting: SpanQueue) -> bool:
         """Moves the oldest batch that waits to the spool; False where there is none, or no way to now.
@@ -177,6 +215,15 @@ class Delivery:
             self._spill_lock.release()
         return settled
 
+    def is_spilling_here(self) -> bool:
+        """Whether the present thread is spilling: it is a signal handler that asks."""
+        return self._spilling_in == threading.get_ident()
+
+    def is_held_up(self, thread: int | None) -> bool:
+        """Whether a thread waits for the present one, which is spilling, to be done with the spool."""
+        spooling = self.spooling
+        return spooling is not None and self.is_spilling_here() and thread in spooling.spool.lined_up
+
     def next_replay(self) -> float:
         """When ``replay()`` is due, by the monotonic clock."""
         return self.spooling.next_replay() if self.spooling else math.inf
@@ -187,6 +234,13 @@ class Delivery:
             return False
         with _suppressed():
             return self.spooling.replay(lambda batch: self._send(batch, timeout), last)
+
+    def hurry(self) -> None:
+        """Tells an exporter of batches, if it wants to know, that ``shutdown()`` is near."""
+        hurry = getattr(type(self.exporter), "hurry", None)
+        if self._export_batch is not None and callable(hurry):
+            with suppress(Exception):
+                hurry(self.exporter)
 
     def shutdown(self, deadline: float) -> None:
         """Shuts the exporter down, telling it how long it has if it wants to know."""
@@ -252,6 +306,7 @@ def _batch(taken: BatchBuilder | Sequence[ReadableSpan]) -> Iterator[SpanBatch]:
             builder.add(span)
     batch = SpanBatch(builder.finish())
     try:
+        _tap.show(batch)
         yield batch
     finally:
         batch.release()

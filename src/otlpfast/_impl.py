@@ -19,6 +19,7 @@ else:
 
 # Every name that an implementation must supply.
 IMPLEMENTATION = core.IMPLEMENTATION
+POOLS = core.POOLS
 AttributePool = core.AttributePool
 BatchBuilder = core.BatchBuilder
 BufferPool = core.BufferPool

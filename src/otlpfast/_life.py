@@ -116,19 +116,30 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _meet(in_child=True))
 
 
-_forking: set[tuple[int, int]] = set()  # processes and threads; a child is another process
+_forking: set[tuple[int, int, int]] = set()  # processes, threads and hooks
 
 
-def begin_fork() -> None:
-    """From now until ``end_fork()``, this thread is on its way into os.fork() and others wait for it."""
-    _forking.add((os.getpid(), threading.get_ident()))
+def begin_fork(hook: int) -> None:
+    """From now until ``end_fork()``, this thread is on its way into os.fork() and others wait for it.
+
+    Whoever has several hooks tells them apart by number: the first that is over does not end it.
+    """
+    _forking.add((os.getpid(), threading.get_ident(), hook))
 
 
-def end_fork() -> None:
+def end_fork(hook: int) -> None:
     """It is back, in the parent; the child needs no telling."""
-    _forking.discard((os.getpid(), threading.get_ident()))
+    _forking.discard((os.getpid(), threading.get_ident(), hook))
 
 
-def is_forking() -> bool:
-    """Whether this thread is in between: a signal handler that waits for others would wait for itself."""
-    return (os.getpid(), threading.get_ident()) in _forking
+def is_forking(but_for: int | None = None) -> bool:
+    """Whether this thread is in between: a signal handler that waits for others would wait for itself.
+
+    but_for: a hook that does not count.
+    """
+    here = os.getpid(), threading.get_ident()
+    return any(entry[:2] == here and entry[2] != but_for for entry in list(_forking))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forking.clear)

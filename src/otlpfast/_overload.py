@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,7 +25,7 @@ class DropOldest:
         self._waiting = waiting
         self._warn = warn
 
-    def __call__(self) -> bool:
+    def __call__(self, size: int) -> bool:
         """Whether there was something to drop: not where all the room is taken by what is under way."""
         taken = self._waiting.take()
         if taken is None:
@@ -43,12 +44,20 @@ class Block:
     that is away costs an application one wait and not one a span.
 
     Args:
-        patience: seconds to wait.
+        waiting: the queue.
+        patience: seconds to wait, all in all, however often others were faster to take the room.
         exporting: whether the present thread is the one that has to make room.
         hurry: has what waits exported, also what is no full batch yet.
     """
 
-    def __init__(self, patience: float, exporting: Callable[[], bool], hurry: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        waiting: SpanQueue,
+        patience: float,
+        exporting: Callable[[], bool],
+        hurry: Callable[[], None],
+    ) -> None:
+        self._waiting = waiting
         self._patience = patience
         self._exporting = exporting
         self._hurry = hurry
@@ -56,23 +65,35 @@ class Block:
         self._gates: deque[threading.Lock] = deque()
         self._is_stuck = False
 
-    def __call__(self) -> bool:
-        """Waits for room; whether there may be some now."""
+    def __call__(self, size: int) -> bool:
+        """Waits for room for so many bytes; whether there may be some now."""
         if self._is_stuck or self._exporting():
             return False
-        gate = threading.Lock()
-        gate.acquire()
-        self._gates.append(gate)
-        self._hurry()
-        if gate.acquire(timeout=self._patience):
-            return True
+        deadline = time.monotonic() + self._patience
+        while True:
+            gate = threading.Lock()
+            gate.acquire()
+            self._gates.append(gate)
+            if self._has_room(size):  # only now: from here on, no making of room is missed
+                self._forget(gate)
+                return True
+            self._hurry()
+            if not gate.acquire(timeout=max(deadline - time.monotonic(), 0)):
+                self._forget(gate)
+                self._is_stuck = True
+                return False
+
+    def _has_room(self, size: int) -> bool:
+        waiting = self._waiting
+        has_room = waiting.waiting < waiting.max_spans and size <= waiting.max_bytes - waiting.nbytes
+        return has_room or waiting.closed
+
+    def _forget(self, gate: threading.Lock) -> None:
         with suppress(ValueError):  # it was opened just now
             self._gates.remove(gate)
-        self._is_stuck = True
-        return False
 
     def made_room(self) -> None:
-        """Lets all go on who wait."""
+        """Lets all look who wait."""
         self._is_stuck = False
         with suppress(IndexError):
             while True:

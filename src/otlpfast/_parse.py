@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from ._request import varint
+from ._protobuf import DELIMITED, fields, varint
 
 _Parts = list[memoryview | bytes]
 
 # The fields that lead to a span: resource_spans of the request, scope_spans of a resource, spans of a scope.
 _PATH = (1, 2, 2)
-_FIXED = {1: 8, 5: 4}  # bytes of the wire types of that size
-_DELIMITED = 2
 
 
 def halve(request: bytes, count: int) -> tuple[bytes, bytes]:
@@ -40,8 +36,8 @@ def _count(message: memoryview, level: int) -> int:
         return 1
     return sum(
         _count(value, level + 1)
-        for number, value, _ in _fields(message)
-        if value is not None and number == _PATH[level]
+        for number, value, _ in fields(message)
+        if number == _PATH[level] and isinstance(value, memoryview)
     )
 
 
@@ -49,8 +45,8 @@ def _cut(message: memoryview, level: int, wanted: int) -> tuple[_Parts, _Parts]:
     """The parts of a message with its first ``wanted`` spans, at least one, and of one with the rest."""
     head: _Parts = []
     tail: _Parts = []
-    for number, value, whole in _fields(message):
-        if value is None or number != _PATH[level]:
+    for number, value, whole in fields(message):
+        if number != _PATH[level] or not isinstance(value, memoryview):
             head.append(whole)
             tail.append(whole)
             continue
@@ -69,41 +65,4 @@ def _cut(message: memoryview, level: int, wanted: int) -> tuple[_Parts, _Parts]:
 
 
 def _field(number: int, parts: _Parts) -> _Parts:
-    return [varint(number << 3 | _DELIMITED) + varint(sum(map(len, parts))), *parts]
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | None, memoryview]]:
-    """Of each field its number, the value if it is length-delimited, and all its bytes."""
-    at = 0
-    while at < len(message):
-        start = at
-        tag, at = _read_varint(message, at)
-        number, wire = tag >> 3, tag & 7
-        if not 0 < number < 1 << 29:
-            raise ValueError(f"no protobuf message: a field has number {number}")
-        if wire == 0:
-            length, at = 0, _read_varint(message, at)[1]
-        elif wire == _DELIMITED:
-            length, at = _read_varint(message, at)
-        elif wire in _FIXED:
-            length = _FIXED[wire]
-        else:
-            raise ValueError(f"no protobuf message of proto3: a field has wire type {wire}")
-        if length > len(message) - at:
-            raise ValueError("no protobuf message: a field is cut off")
-        at += length
-        yield number, message[at - length : at] if wire == _DELIMITED else None, message[start:at]
-
-
-def _read_varint(message: memoryview, at: int) -> tuple[int, int]:
-    """The number that starts there, and where it ends."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if at == len(message):
-            break
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("no protobuf message: a number does not end")
+    return [varint(number << 3 | DELIMITED) + varint(sum(map(len, parts))), *parts]

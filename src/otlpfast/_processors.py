@@ -22,6 +22,20 @@ def _is_own(processor: SpanProcessor) -> bool:
     )
 
 
+def _only_reads(processor: SpanProcessor) -> bool:
+    # Not of a subclass, which may do anything; nor where somebody has replaced the method.
+    return "_only_reads" in vars(type(processor)) and "on_end" not in vars(processor)
+
+
+class _AtEnding:
+    """Has a processor that only reads get the span itself: nobody then needs a copy, nor its attributes."""
+
+    __slots__ = ("_on_ending",)
+
+    def __init__(self, processor: SpanProcessor) -> None:
+        self._on_ending = processor.on_end
+
+
 class Processors(SynchronousMultiSpanProcessor):
     """Calls the processors of a provider one after the other: otlpfast's own last, whenever they came.
 
@@ -42,10 +56,11 @@ class Processors(SynchronousMultiSpanProcessor):
     @_span_processors.setter
     def _span_processors(self, processors: tuple[SpanProcessor, ...]) -> None:
         own = tuple(p for p in processors if _is_own(p))
-        others = tuple(p for p in processors if p not in own)
+        readers = tuple(_AtEnding(p) for p in processors if _only_reads(p))
+        others = tuple(p for p in processors if p not in own and not _only_reads(p))
         self.route.assign(
             tuple(p for p in others if _overrides(p, "on_start")),
-            tuple(p for p in others if _overrides(p, "_on_ending")),
+            (*(p for p in others if _overrides(p, "_on_ending")), *readers),
             tuple(p for p in others if _overrides(p, "on_end")),
             own,
             tuple(getattr(p, "encoding_queue", None) for p in own),

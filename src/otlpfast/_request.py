@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ._protobuf import varint
 from ._scopes import ResourceEntry, ScopeEntry
 
 Group = tuple[ScopeEntry, Sequence[memoryview], int]
 """The spans of one resource and scope: the entry, views of whole encoded spans, how many spans they hold."""
-
-
-def varint(number: int) -> bytes:
-    """An unsigned int in protobuf's base 128."""
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def request_parts(groups: Sequence[Group]) -> list[bytes | memoryview]:

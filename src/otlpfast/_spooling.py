@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -56,8 +57,12 @@ class Spooling:
         counters: those of ``_account.ACCOUNT``; what other processes left is not in this one's account.
     """
 
+    LOSSES = ("refused", "expired", "rejected", "undeliverable")
+    """Why spans are lost: there was no room, too old or damaged, by the collector, given up."""
+
     def __init__(self, spool: Spool, counters: PaddedCounters) -> None:
         self.spool = spool
+        self.counts = PaddedCounters(("written", "replayed", *self.LOSSES))  # of spans, for the metrics
         self._counters = counters
         self._live, self._replay = Breaker(), Breaker()
         self._strikes = 0
@@ -90,10 +95,13 @@ class Spooling:
     def keep(self, pieces: Sequence[SpanBatch]) -> int:
         """Writes encoded spans to the spool; how many spans it took. ``tell()`` then says so, unlocked."""
         kept = sum(piece.count for piece in pieces if self.spool.append(piece.buffers, piece.count))
+        refused = sum(piece.count for piece in pieces) - kept
+        self.counts.add("written", kept)
+        self.counts.add("refused", refused)
         if kept:
             self._has_kept = True
             self.appended()
-        if kept < sum(piece.count for piece in pieces):
+        if refused:
             self._has_refused = True
             self._refused_until = time.monotonic() + _REFUSED_FOR
         return kept
@@ -125,10 +133,9 @@ class Spooling:
             self._keep_house()
         if self._live.failures if last else not self._replay.is_due():
             return False
-        known = self.spool.records  # before: another thread may append one any moment
         record = self.spool.oldest()
-        if record is None:
-            if known and self.spool.records:  # they can't be read now
+        if record is None:  # which says nothing of one that another thread has appended since
+            if self.spool.is_unreadable:
                 self._replay.next = self._house_at
             self._reconcile()
             return False
@@ -137,13 +144,13 @@ class Spooling:
         except ValueError:  # no request of ours, for all that its checksum holds
             self._settle(record, ExportOutcome(failed=record.count))
             return False
-        outcome = ExportOutcome(failed=record.count)
+        outcome, pid = ExportOutcome(failed=record.count), os.getpid()
         try:
             outcome = send(batch)
         finally:  # also where something is raised, which must not be repeated at once
-            if outcome.failed:
+            if outcome.failed and pid == os.getpid():
                 self._not_taken(record, outcome)
-        if outcome.failed:
+        if outcome.failed or pid != os.getpid():  # the exporter has forked: the record is the parent's
             return False
         self._strikes = 0
         self._live.succeeded()
@@ -170,6 +177,9 @@ class Spooling:
     def _settle(self, record: Record, outcome: ExportOutcome, kept: int = 0) -> None:
         """The record is done with; spans of this process's account are counted where they went."""
         self.spool.acknowledge(record)
+        self.counts.add("replayed", outcome.exported)
+        self.counts.add("rejected", outcome.rejected + outcome.too_large)
+        self.counts.add("undeliverable", outcome.failed - kept)
         if not record.own:
             if self.spool.spans == self.spool.own_spans:
                 self._house_at = 0.0  # adopted is only so much at once: there may be more
@@ -194,5 +204,6 @@ class Spooling:
         if lost > 0:  # below 0 another thread is about to count what it has just appended
             self._counters.add("spooled", -lost)
             self._counters.add("export_failed", lost)
+            self.counts.add("expired", lost)
             text = "%d spans in the spool were too old, or damaged, and are dropped"
             self.log.warning("lost", text, lost)

@@ -158,6 +158,7 @@ def _official_http(given: _Given, files: _Files, settings: Mapping[str, Any]) ->
         timeout=timeout,
         compression=_as_member(kinds, compression),
         session=settings.get("session"),
+        meter_provider=settings.get("meter_provider"),
     )
 
 
@@ -176,6 +177,7 @@ def _official_grpc(given: _Given, files: _Files, settings: Mapping[str, Any]) ->
         headers=None if headers is None else tuple(headers.items()),
         timeout=timeout,
         compression=_as_member(grpc.Compression, compression),
+        meter_provider=settings.get("meter_provider"),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import queue
 import threading
 import time
@@ -20,6 +21,7 @@ from ._threads import start_outside
 _logger = logging.getLogger(__name__)
 
 _LOG_PATIENCE = 0.1  # seconds
+_GLANCE = 0.05  # seconds, between two looks whether it is of any use to wait
 
 
 class _Flush:
@@ -43,9 +45,9 @@ class _Flush:
         """Lets the caller go on; called once."""
         self._pending.release()
 
-    def wait(self) -> bool:
-        """Waits for the end until the deadline; whether it came."""
-        return self._pending.acquire(timeout=max(self.deadline - time.monotonic(), 0))
+    def wait(self, timeout: float) -> bool:
+        """Waits for the end, so many seconds; whether it came."""
+        return self._pending.acquire(timeout=timeout)
 
 
 class Worker:
@@ -86,6 +88,9 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._woken = False
         self._stopping = False
+        self._pid = os.getpid()
+        self._has_ended = False
+        self._at_end: Callable[[], None] = lambda: None
         self._told = 0  # how many lost spans a flush has already told of by returning False
         self._log = RateLimitedLog(_logger)
         self._loggers: list[threading.Thread] = []
@@ -136,13 +141,23 @@ class Worker:
         while not self._stopping:
             try:
                 due = self._turn(due)
+                if self._is_inherited():
+                    return
                 if time.monotonic() >= self._delivery.next_replay():
                     self.replay()
             # An exporter that raises SystemExit ends its export, not the worker.
             except BaseException as error:
+                if self._is_inherited():
+                    raise
                 text = "the export thread goes on after %s: %s"
                 self._log.warning("raised", text, type(error).__name__, error)
         self._dismiss()
+        self._has_ended = True
+        self._at_end()
+
+    def _is_inherited(self) -> bool:
+        """Whether an exporter has forked, and this is the child, which has nothing to export."""
+        return self._pid != os.getpid()
 
     def _dismiss(self) -> None:
         # Whoever still waits for a flush need not wait until its deadline.
@@ -213,7 +228,7 @@ class Worker:
             left = self._waiting.waiting  # what ends while this runs is the next round's
             while left > 0:
                 now = time.monotonic()
-                if now >= deadline or self._stopping:
+                if now >= deadline or self._stopping or self._is_inherited():
                     return False
                 taken = self._waiting.take(partial)
                 if taken is None:
@@ -227,8 +242,11 @@ class Worker:
     def replay(self, deadline: float = math.inf) -> bool:
         """Sends the oldest spooled record, if it is time for one; whether one was delivered.
 
-        With a deadline: one of the last, before the end of the process.
+        With a deadline: one of the last, before the end of the process. Not for a signal handler that has
+        interrupted the use of the spool.
         """
+        if self._delivery.is_spilling_here():
+            return False
         with self._alone(deadline) as may_export:
             timeout = min(self._export_timeout, deadline - time.monotonic())
             return may_export and timeout > 0 and self._delivery.replay(timeout, deadline < math.inf)
@@ -237,8 +255,9 @@ class Worker:
         try:
             self._delivery.deliver(batch, count, timeout)  # type: ignore[arg-type]
         finally:
-            self._waiting.done(count, nbytes)
-            self._made_room()
+            if not self._is_inherited():
+                self._waiting.done(count, nbytes)
+                self._made_room()
 
     def flush(self, deadline: float) -> bool:
         """Has all that waits exported.
@@ -255,9 +274,20 @@ class Worker:
         self._inbox.put(flush)
         if self._stopping:  # the thread may have ended before this came
             return False
-        ended = flush.wait()
+        ended = self._wait(flush.wait, deadline)
         self._let_log(deadline)
         return ended and flush.delivered
+
+    def _wait(self, wait: Callable[[float], bool], deadline: float) -> bool:
+        """Waits until the deadline for the export thread, but not where that waits for the present one."""
+        thread = self._thread
+        while True:
+            left = max(deadline - time.monotonic(), 0)
+            seconds = min(left, _GLANCE) if self._delivery.is_spilling_here() else left
+            if wait(seconds):
+                return True
+            if seconds == left or (thread and self._delivery.is_held_up(thread.ident)):
+                return False
 
     def _let_log(self, deadline: float) -> None:
         # So that what there was to log is there when a call returns. Not for long: it may be its caller that
@@ -268,21 +298,38 @@ class Worker:
                 thread.join(max(end - time.monotonic(), 0))
 
     def stop(self, deadline: float) -> None:
-        """Exports what waits and ends the thread, until the deadline."""
+        """Exports what waits and ends the thread, until the deadline.
+
+        A KeyboardInterrupt ends the waiting, and the thread once it has exported what is under way.
+        """
         flush = _Flush(deadline, self._told)
         thread = self._thread
-        if thread is None or not thread.is_alive():
-            self._serve(flush)
-        elif thread is not threading.current_thread():
-            self._inbox.put(flush)
-            flush.wait()
-        self._stopping = True
-        self._inbox.put(False)
+        try:
+            if thread is None or not thread.is_alive():
+                self._serve(flush)
+            elif thread is not threading.current_thread():
+                self._inbox.put(flush)
+                self._wait(flush.wait, deadline)
+        finally:
+            self._stopping = True
+            self._inbox.put(False)
         self.join(deadline)
 
     def join(self, deadline: float) -> None:
         """Waits for the thread, which was told to stop, until the deadline."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(max(deadline - time.monotonic(), 0))
+            self._wait(lambda seconds: _has_ended(thread, seconds), deadline)
         self._let_log(deadline)
+
+    def end_with(self, end: Callable[[], None]) -> None:
+        """Calls it once the thread has ended, which was told to stop: now, or in that thread."""
+        self._at_end = end
+        is_over = self._has_ended or self._thread is None or not self._thread.is_alive()
+        if is_over and not self.exports_here():
+            end()
+
+
+def _has_ended(thread: threading.Thread, timeout: float) -> bool:
+    thread.join(timeout)
+    return not thread.is_alive()

@@ -40,7 +40,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from . import _components as components
 from ._choice import DISABLED, is_true
 from ._log import warn
-from .environment_variables import OTLPFAST_DISABLED, OTLPFAST_QUIET
+from .environment_variables import OTLPFAST_DISABLED, OTLPFAST_QUIET, OTLPFAST_SPAN_METRICS, OTLPFAST_WEB
 
 _logger = logging.getLogger("otlpfast.configuration")
 
@@ -74,7 +74,11 @@ class _Parts:
         )
         for processor in self.span_processors:
             provider.add_span_processor(processor)
-        for exporter in self.exporters:
+        if is_true(OTLPFAST_SPAN_METRICS):
+            from .spanmetrics import SpanMetricsProcessor
+
+            provider.add_span_processor(SpanMetricsProcessor())
+        for exporter in self.exporters or _page_exporters():
             provider.add_span_processor((self.make_processor or _batch_processor)(exporter))
         return provider
 
@@ -87,6 +91,15 @@ class _Parts:
         if components.variable(OTEL_SDK_DISABLED).lower() == "true":
             end = f"nothing is recorded: {OTEL_SDK_DISABLED}=true"
         return f"otlpfast {__version__} ({IMPLEMENTATION}): {where or 'exports nothing'}, {end}"
+
+
+def _page_exporters() -> list[SpanExporter]:
+    """What has spans come by the live page, where they are exported nowhere."""
+    if DISABLED or not components.variable(OTLPFAST_WEB):
+        return []
+    from .web.exporter import PageExporter
+
+    return [PageExporter()]
 
 
 def _batch_processor(exporter: SpanExporter) -> SpanProcessor:
@@ -162,6 +175,7 @@ def configure(
     if components.variable(OTEL_LOGS_EXPORTER):
         _set_up_logs(parts.resource)
     _logger.info("%s", _OFF if DISABLED else parts)
+    _serve_page()
     return provider
 
 
@@ -209,6 +223,7 @@ class OtlpfastConfigurator(sdk._OTelSDKConfigurator):
         else:
             try:
                 _write_line(str(_set_up(**kwargs)))
+                _serve_page()
             except Exception as error:
                 text = "otlpfast can't be configured, nothing is traced: %s: %s"
                 warn(_logger, text, type(error).__name__, error)
@@ -359,6 +374,15 @@ def _configure_by_file(path: str) -> None:
         warn(_logger, text, OTEL_CONFIG_FILE, path[:300], type(error).__name__, error)
         return
     _write_line(f"otlpfast: configured by the file {path} ({OTEL_CONFIG_FILE})")
+    _serve_page()
+
+
+def _serve_page() -> None:
+    """The live page, for whoever asked for it."""
+    if components.variable(OTLPFAST_WEB) and not DISABLED:
+        from .web.starting import serve_by_variables
+
+        serve_by_variables()
 
 
 def _write_line(line: str) -> None:

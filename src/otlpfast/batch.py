@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ._checks import whole_number
 from ._parse import halve
+from ._protobuf import fields
 from ._request import Group, request_parts
 
 
@@ -128,31 +130,15 @@ class _SerialisedBatch(SpanBatch):
         return _SerialisedBatch(first, middle), _SerialisedBatch(second, self.count - middle)
 
 
-def _ends(view: memoryview) -> Iterator[int]:
-    """Where each encoded span ends: a tag byte, a varint length, the span."""
-    at = 0
-    while at < view.nbytes:
-        at += 1
-        length = shift = 0
-        while view[at] >= 0x80:
-            length |= (view[at] & 0x7F) << shift
-            shift += 7
-            at += 1
-        at += 1 + (length | view[at] << shift)
-        yield at
-
-
 def _cut(views: Sequence[memoryview], spans: int) -> tuple[list[memoryview], list[memoryview]]:
     """The views of the first ``spans`` spans, and of the rest."""
     head: list[memoryview] = []
     tail: list[memoryview] = []
     for view in views:
         at = 0
-        for end in _ends(view) if spans else ():
-            at = end
+        for _, _, span in islice(fields(view), spans):
+            at += span.nbytes
             spans -= 1
-            if not spans:
-                break
         if at:
             head.append(view[:at])
         if at < view.nbytes:

@@ -17,5 +17,14 @@ OTLPFAST_IMPL = "OTLPFAST_IMPL"
 OTLPFAST_QUIET = "OTLPFAST_QUIET"
 """``true``: no start-up line. Default: false; it is set for the children of a process that wrote its line."""
 
+OTLPFAST_SPAN_METRICS = "OTLPFAST_SPAN_METRICS"
+"""``true``: rate, errors and durations of spans as metrics, where otlpfast is configured. Default: false."""
+
 OTLPFAST_SPOOL_DIR = "OTLPFAST_SPOOL_DIR"
 """A directory for what the collector does not take in time. Default: none, it is dropped and counted."""
+
+OTLPFAST_WEB = "OTLPFAST_WEB"
+"""``HOST:PORT``: a live page of the process's spans is served there. Default: none."""
+
+OTLPFAST_WEB_TOKEN = "OTLPFAST_WEB_TOKEN"
+"""Who knows it may see that page; needed where it is not on a loopback address. Default: none."""

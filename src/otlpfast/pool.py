@@ -14,6 +14,7 @@ from opentelemetry.trace import Span
 
 from ._checks import MAX_CAPACITY, whole_number
 from ._impl import AttributePool, EventPool, PaddedCounters
+from ._instruments import POOL_METRICS, Metric, pool_observation
 
 if TYPE_CHECKING:
     from ._pure import AttributeArray
@@ -122,8 +123,8 @@ class SpanPool:
     """Makes span wrappers on recycled memory.
 
     Args:
-        meter: where ``otlpfast.pool.wrappers``, ``otlpfast.pool.flushes`` and ``otlpfast.pool.efficiency``
-            are published, if given. The meter does not keep the pool alive.
+        meter: where ``otlpfast.pool.*`` metrics are published, if given: wrappers, flushes and efficiency,
+            and the counts of the two pools of arrays. The meter does not keep the pool alive.
         attributes: how many attributes a fresh wrapper has room for; one that grew past 4 times as many is
             not recycled.
         max_size: how many idle arrays of each kind are kept.
@@ -184,6 +185,19 @@ class SpanPool:
             "otlpfast.pool.efficiency", [read("efficiency")], "1", "Share of arrays taken out of the pools."
         )
 
+        def read_both(metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
+            def callback(_: CallbackOptions) -> Iterable[Observation]:
+                pool = alive()
+                if pool is None:
+                    return ()
+                pools = (("attributes", pool._attributes), ("events", pool._events))
+                return [pool_observation(metric, each.stats(), name) for name, each in pools]
+
+            return callback
+
+        for metric in POOL_METRICS:
+            metric.register(meter, read_both(metric))
+
 
 _pools: weakref.WeakSet[SpanPool] = weakref.WeakSet()
 
@@ -196,3 +210,17 @@ def _start_counting_anew() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_counting_anew)
+
+
+def pool_stats() -> list[tuple[str, dict[str, int]]]:
+    """The hits and misses of all SpanPools together, by what is pooled; empty where there is no SpanPool."""
+    pools = list(_pools)
+    kinds = {"SpanPool attributes": "_attributes", "SpanPool events": "_events"}
+    return [
+        (
+            name,
+            {what: sum(getattr(pool, kind).stats()[what] for pool in pools) for what in ("hits", "misses")},
+        )
+        for name, kind in kinds.items()
+        if pools
+    ]

@@ -18,12 +18,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor as _SDKBatchSpanPr
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor as _SDKSimpleSpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from . import _life, _signals
+from . import _life, _signals, _tap
 from ._account import ACCOUNT, Stats, stats
 from ._arguments import (
     LONGEST_WAIT,
     check_exporter,
-    check_meter_provider,
     policy,
     seconds,
     sizes,
@@ -31,6 +30,7 @@ from ._arguments import (
     whole,
 )
 from ._chain import Chain
+from ._checks import check_meter_provider
 from ._delivery import Delivery, takes_batches
 from ._impl import PaddedCounters, SpanQueue
 from ._log import RateLimitedLog
@@ -38,7 +38,7 @@ from ._overload import Block, DropOldest
 from ._spiller import Spiller
 from ._spooling import Spooling
 from ._worker import Worker
-from .selfmetrics import publish
+from .selfmetrics import publish, publish_queue
 
 _logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class BatchSpanProcessor(SpanProcessor):
             later one. One directory for each destination; any number of processes can share it.
         spool_max_bytes: how many bytes each process may keep there. More are dropped, as ``export_failed``.
         spool_max_age: seconds after which what is kept there is too old and dropped, as ``export_failed``.
-        meter_provider: where ``otel.sdk.processor.*`` metrics go, if
+        meter_provider: where ``otel.sdk.processor.*`` metrics and otlpfast's own go, if
             ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED`` is true.
 
     Raises:
@@ -133,8 +133,9 @@ class BatchSpanProcessor(SpanProcessor):
         )
         self._start_anew()
         _life.watch(self)
+        _tap.introduce(self)
         _signals.follow_variable()
-        publish(self, "batching_span_processor", queue_size, meter_provider)
+        publish_queue(self, "batching_span_processor", meter_provider)
 
     def _start_anew(self) -> None:
         # In a forked child as well: the parent's threads and locks are the parent's.
@@ -142,7 +143,9 @@ class BatchSpanProcessor(SpanProcessor):
         spooling = Spooling(self._spool, counters) if self._spool else None
         self._delivery = Delivery(self.span_exporter, counters, spooling)
         self._log = RateLimitedLog(_logger)
-        block = Block(self._patience, lambda: self._worker.exports_here(), lambda: self._worker.hurry())
+        block = Block(
+            self._queue, self._patience, lambda: self._worker.exports_here(), lambda: self._worker.hurry()
+        )
         self._made_room = block.made_room
         self._worker = Worker(self._queue, self._delivery, self._delay, self._export_timeout, self._made_room)
         self._spiller = Spiller(spooling, self._spill_when_half_full) if spooling else None
@@ -150,7 +153,7 @@ class BatchSpanProcessor(SpanProcessor):
             "drop_newest": None,
             "drop_oldest": DropOldest(self._queue, self._warn_of_drops),
             "block": block,
-            "spool": self._spill,
+            "spool": lambda size: self._spill(),
         }[self._on_full]
 
     def _spill(self) -> bool:
@@ -235,6 +238,11 @@ class BatchSpanProcessor(SpanProcessor):
         self._after_fork()
         return stats(self._queue.counters, self._queue.waiting + self._queue.in_flight)
 
+    def hurry(self) -> None:
+        """Has what waits exported soon, without waiting for it."""
+        if self._queue.waiting:
+            self._worker.hurry()
+
     def force_flush(self, timeout_millis: float | None = None) -> bool:
         """Exports all that has ended, within ``timeout_millis`` (30000 by default).
 
@@ -264,19 +272,29 @@ class BatchSpanProcessor(SpanProcessor):
         deadline = _deadline(timeout_millis)
         self._queue.close()
         self._made_room()  # nobody waits for what there will never be
-        self._worker.stop(deadline)
+        self._delivery.hurry()
+        left = deadline - time.monotonic()
+        # An export that is cut off has to bring its batch to the disk, which is part of the time.
+        cut = deadline - min(_LAST_WORDS, left / 2) if self._spool else deadline
+        try:
+            self._worker.stop(cut)
+        except BaseException:  # Ctrl-C: nobody waits for the collector any more
+            cut = 0.0
+            raise
+        finally:
+            self._end(cut, deadline)
+
+    def _end(self, cut: float, deadline: float) -> None:
         if self._spool:
-            self._close_spool(deadline)
+            self._close_spool(cut)
         dropped = self._queue.discard("shutdown")
         if dropped:
             text = "shutdown() ran out of time: %d spans were dropped"
             self._log.warning("out of time", text, dropped)
-        self._delivery.shutdown(deadline)
-        # Where the exporter itself calls this, its batch may have to go to the disk; the process closes that.
-        if self._spool and not self._worker.exports_here():
-            # An export that was cut off just now still has to bring its batch to the disk.
-            self._worker.join(time.monotonic() + _LAST_WORDS)
-            self._spool.close()
+        self._delivery.shutdown(cut)
+        if self._spool:
+            self._worker.join(min(deadline, time.monotonic() + _LAST_WORDS))
+            self._worker.end_with(self._spool.close)
 
     def _close_spool(self, deadline: float) -> None:
         while self._spill():
@@ -313,7 +331,8 @@ class SimpleSpanProcessor(SpanProcessor):
         self.span_exporter = span_exporter
         self._shut = False
         self._start_anew()
-        publish(self, "simple_span_processor", None, meter_provider)
+        _tap.introduce(self)
+        publish(self, "simple_span_processor", meter_provider)
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():

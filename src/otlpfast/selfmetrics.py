@@ -1,78 +1,124 @@
 """A processor's account as OpenTelemetry metrics (semantic conventions: otel/sdk-metrics.md).
 
 Opt-in by ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED=true``, as in the SDK. The instruments are observed when
-they are collected: a span pays nothing for them.
+they are collected: a span pays nothing for them. docs/metrics.md lists them all.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
-import weakref
-from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
+from opentelemetry.metrics import MeterProvider, Observation
 
-from ._account import Stats
+from ._account import DROP_REASONS, Stats
+from ._impl import POOLS, SpanQueue
+from ._instruments import (
+    POOL_METRICS,
+    Attributes,
+    Instruments,
+    Metric,
+    Readings,
+    component,
+    instruments,
+    is_enabled,
+    pool_observation,
+)
 
-_VARIABLE = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
-_numbers: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
+if TYPE_CHECKING:
+    from ._delivery import Delivery
+    from ._spooling import Spooling
 
 
 class _Processor(Protocol):
     def stats(self) -> Stats: ...
 
 
-def publish(
-    processor: _Processor, component_type: str, capacity: int | None, meter_provider: MeterProvider | None
+class _QueueingProcessor(_Processor, Protocol):
+    _queue: SpanQueue
+    _delivery: Delivery
+
+
+def publish(processor: _Processor, component_type: str, meter_provider: MeterProvider | None) -> None:
+    """Publishes what a processor without a queue has to tell: ``otel.sdk.processor.span.processed``."""
+    if is_enabled():
+        who = component(component_type)
+        _instruments(meter_provider).add(processor, {"otel.sdk.processor.span.processed": _processed(who)})
+
+
+def publish_queue(
+    processor: _QueueingProcessor, component_type: str, meter_provider: MeterProvider | None
 ) -> None:
-    """Registers ``otel.sdk.processor.span.processed``; with a capacity, the queue's two as well."""
-    if os.environ.get(_VARIABLE, "").strip().lower() != "true":
-        return
-    component = {
-        "otel.component.type": component_type,
-        "otel.component.name": f"{component_type}/{next(_numbers[component_type])}",
-    }
-    # A meter of its own: the SDK takes the callbacks of an instrument's first registration and of no other.
-    meter = (meter_provider or get_meter_provider()).get_meter("otlpfast", attributes=component)
-    alive = weakref.ref(processor)
+    """The same of one with a queue, and perhaps a spool."""
+    if is_enabled():
+        who = component(component_type)
+        readings = {
+            "otel.sdk.processor.span.processed": _processed(who),
+            **_of_queue(who),
+            **_of_spool(who),
+        }
+        _instruments(meter_provider).add(processor, readings)
 
-    def observe(
-        read: Callable[[Stats], Iterable[Observation]],
-    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        def callback(_: CallbackOptions) -> Iterable[Observation]:
-            observed = alive()
-            return () if observed is None else read(observed.stats())
 
-        return callback
-
-    def processed(stats: Stats) -> Iterable[Observation]:
+def _processed(who: Attributes) -> Callable[[_Processor], Iterable[Observation]]:
+    def read(processor: _Processor) -> Iterable[Observation]:
+        stats = processor.stats()
         dropped = stats["dropped"]
-        yield Observation(stats["ended"] - stats["queued"] - sum(dropped.values()), component)
-        for reason, count in dropped.items():
+        yield Observation(stats["ended"] - stats["queued"] - sum(dropped.values()), who)
+        # All reasons from the start: a rate needs a first value.
+        for reason in DROP_REASONS:
             error = "already_shutdown" if reason == "shutdown" else reason
-            yield Observation(count, {**component, "error.type": error})
+            yield Observation(dropped.get(reason, 0), {**who, "error.type": error})
 
-    meter.create_observable_counter(
-        "otel.sdk.processor.span.processed",
-        [observe(processed)],
-        unit="{span}",
-        description="The number of spans for which the processing has finished, either successful or failed.",
-    )
-    if capacity is None:
-        return
-    meter.create_observable_up_down_counter(
-        "otel.sdk.processor.span.queue.size",
-        [observe(lambda stats: [Observation(stats["queued"], component)])],
-        unit="{span}",
-        description="The number of spans in the queue of a given instance of an SDK span processor.",
-    )
-    meter.create_observable_up_down_counter(
-        "otel.sdk.processor.span.queue.capacity",
-        [observe(lambda _: [Observation(capacity, component)])],
-        unit="{span}",
-        description="The maximum number of spans the queue of a given instance of an SDK span processor"
-        " can hold.",
-    )
+    return read
+
+
+def _of_queue(who: Attributes) -> Readings:
+    return {
+        "otel.sdk.processor.span.queue.size": lambda p: [Observation(p.stats()["queued"], who)],
+        "otel.sdk.processor.span.queue.capacity": lambda p: [Observation(p._queue.max_spans, who)],
+        "otlpfast.processor.queue.usage": lambda p: [Observation(p._queue.nbytes, who)],
+        "otlpfast.processor.queue.capacity": lambda p: [Observation(p._queue.max_bytes, who)],
+    }
+
+
+def _of_spool(who: Attributes) -> Readings:
+    def of(
+        read: Callable[[Spooling], Iterable[Observation]],
+    ) -> Callable[[_QueueingProcessor], list[Observation]]:
+        def read_all(processor: _QueueingProcessor) -> list[Observation]:
+            spooling = processor._delivery.spooling
+            return [] if spooling is None else list(read(spooling))
+
+        return read_all
+
+    def dropped(spooling: Spooling) -> Iterable[Observation]:
+        for reason in spooling.LOSSES:
+            yield Observation(spooling.counts.get(reason), {**who, "error.type": reason})
+
+    return {
+        "otlpfast.spool.usage": of(lambda s: [Observation(s.spool.on_disk, who)]),
+        "otlpfast.spool.capacity": of(lambda s: [Observation(s.spool.max_bytes, who)]),
+        "otlpfast.spool.spans": of(lambda s: [Observation(s.spool.spans, who)]),
+        "otlpfast.spool.oldest.age": of(lambda s: [Observation(s.spool.oldest_age(), who)]),
+        "otlpfast.spool.written": of(lambda s: [Observation(s.counts.get("written"), who)]),
+        "otlpfast.spool.replayed": of(lambda s: [Observation(s.counts.get("replayed"), who)]),
+        "otlpfast.spool.dropped": of(dropped),
+    }
+
+
+class _Buffers:
+    """The memory of encoded spans, which all processors of the process share."""
+
+
+_buffers = _Buffers()
+
+
+def _of_buffers(metric: Metric) -> Callable[[_Buffers], Iterable[Observation]]:
+    return lambda _: [pool_observation(metric, POOLS["span buffers"].stats(), "buffers")]
+
+
+def _instruments(meter_provider: MeterProvider | None) -> Instruments:
+    found = instruments(meter_provider)
+    found.add_once(_buffers, {metric.name: _of_buffers(metric) for metric in POOL_METRICS})
+    return found

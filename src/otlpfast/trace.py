@@ -16,8 +16,10 @@ from opentelemetry.trace import Tracer as APITracer
 
 from ._attribute_log import hold_back
 from ._impl import Span, Tracer
+from ._instruments import is_enabled
 from ._log import warn
 from ._processors import Processors
+from ._span_counts import span_counts
 
 __all__ = ["Span", "Tracer", "TracerProvider"]
 
@@ -122,6 +124,8 @@ class TracerProvider(sdk.TracerProvider):
     def _adopt(self, stock: sdk.Tracer) -> APITracer:
         # In place of the one that the SDK made and keeps, so that it has its settings changed as that would.
         scope = stock._instrumentation_scope
+        if is_enabled():
+            stock._tracer_metrics = span_counts(self._meter_provider)
         with self._tracers_lock:
             known = self._tracers.get(scope, stock)
             if type(known) is not sdk.Tracer:

@@ -164,7 +164,10 @@ class _Draws:
 
     def flow(self) -> Line:
         more = [self.leave] * bool(self.entered) * 2 + [self.enter] * bool(self.managers) * 2
-        more += [self.resume] * bool(self.generators) * 2 + [self.copy] * bool(self.spans)
+        more += [self.resume] * bool(self.generators) * 2
+        # Under another's holder of processors spans are encoded late, and a copy's events are the span's own:
+        # what the span is given when its copy has ended is exported with both or not, as it happens.
+        more += [self.copy] * bool(self.spans and self.active is None)
         chosen: Callable[[], Line] = self.pick(
             self.begin, self.begin, self.begin, self.prepare, self.attach, *more
         )

@@ -199,7 +199,7 @@ cdef class SpanQueue:
     cdef readonly PaddedCounters counters
     cdef readonly bint closed
     cdef public bint attended  # a thread takes what is put here
-    cdef public object relief  # called where a span finds no room: True once there may be some
+    cdef public object relief  # called where a span finds no room for its bytes: True once there may be
     cdef BatchBuilder open_batch
     cdef list kept
     cdef Py_ssize_t kept_bytes
@@ -281,7 +281,7 @@ cdef class SpanQueue:
     cdef int relieved(self, Py_ssize_t size) except -1:
         # Where there was nothing to be done, somebody else may just have done it.
         cdef object relief = self.relief
-        return relief is not None and (relief() or self.has_room(size))
+        return relief is not None and (relief(size) or self.has_room(size))
 
     cdef int admit(self, object span, bint keep, bint foreign) except -1:
         cdef object readable = span

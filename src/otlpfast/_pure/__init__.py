@@ -5,16 +5,20 @@ Clear rather than clever: every span goes through ``plain_span`` and is then wri
 
 from __future__ import annotations
 
+from typing import Any
+
 from .buffers import BufferPool, SpanBuffer, WireWriter
 from .counters import PaddedCounters
-from .pools import AttributeArray, AttributePool, EventArray, EventPool
-from .queue import BatchBuilder, SpanQueue, encode_spans
+from .pools import AttributeArray, AttributePool, EventArray, EventPool, _Pool
+from .queue import BatchBuilder, SpanQueue, _buffer_pool, encode_spans
 from .trace import Route, Span, Tracer
 
 IMPLEMENTATION = "py"
+POOLS: dict[str, _Pool[Any]] = {"span buffers": _buffer_pool}
 
 __all__ = [
     "IMPLEMENTATION",
+    "POOLS",
     "AttributeArray",
     "AttributePool",
     "BatchBuilder",

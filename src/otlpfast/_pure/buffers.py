@@ -7,7 +7,7 @@ from operator import index
 from typing import Any
 
 from .._checks import MAX_FIELD, whole_number
-from .._request import varint
+from .._protobuf import varint
 from .pools import _Pool, _Pooled
 
 

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, StatusCode
 
 from .._plain import INT64_MAX, plain_attributes, plain_text, view_items
-from .._request import varint
+from .._protobuf import varint
 from .buffers import utf8
 
 

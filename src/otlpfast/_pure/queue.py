@@ -73,8 +73,8 @@ class SpanQueue:
         self.counters = PaddedCounters(ACCOUNT)
         self.closed = False
         self.attended = False  # a thread takes what is put here
-        self.relief: Callable[[], bool] | None = (
-            None  # called where a span finds no room: True once there may be
+        self.relief: Callable[[int], bool] | None = (
+            None  # called where a span finds no room for its bytes: True once there may be
         )
         self._start()
 
@@ -129,7 +129,7 @@ class SpanQueue:
 
     def _relieved(self, size: int) -> bool:
         # Where there was nothing to be done, somebody else may just have done it.
-        return self.relief is not None and (self.relief() or self._has_room(size))
+        return self.relief is not None and (self.relief(size) or self._has_room(size))
 
     def _admit(self, span: Any, keep: bool) -> int:
         while not self.closed and not self._has_room(1):

@@ -117,12 +117,28 @@ class Span(sdk._Span):
         recorded.update(given_dict(attributes))
         self.add_event("exception", recorded, timestamp)
 
+    def end(self, end_time: int | None = None) -> None:
+        # Its lock lets a signal handler in that comes back to the span: between the SDK's look whether it has
+        # ended and its note that it has, that would end it twice.
+        claim = object()
+        try:
+            if _ending.setdefault(id(self), claim) is claim:
+                super().end(end_time)
+            else:
+                sdk.logger.warning("Calling end() on an ended span.")
+        finally:
+            if _ending.get(id(self)) is claim:
+                del _ending[id(self)]
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
             note_error(self, error, self._record_exception, self._set_status_on_exception, escaped=True)
         self.end()
+
+
+_ending: dict[int, object] = {}  # id of each span that is within end() -> which call of it
 
 
 def _allow_reentry(span: Any) -> None:
@@ -134,6 +150,7 @@ def _allow_reentry(span: Any) -> None:
 def _after_fork() -> None:
     # What another thread of the parent held at that moment stays locked in the child for ever. The spans are
     # looked for here, which takes milliseconds, so that no span pays for being known.
+    _ending.clear()
     for found in gc.get_objects():
         if type(found) is Span:
             _allow_reentry(found)

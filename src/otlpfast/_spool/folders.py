@@ -27,6 +27,7 @@ _NAME = re.compile(r"\.?[0-9]{1,20}-[0-9a-f]{16}", re.ASCII)
 _SEGMENT = re.compile(r"([0-9]{8,18})\.segment", re.ASCII)
 _UNFINISHED = "."  # starts the name of a folder that its maker has not locked yet
 _UNFINISHED_FOR = 3600.0  # seconds after which nobody goes on making it
+_MOST_LOOKED_AT = 1000  # names of one search
 _NEEDED = ("pwritev", "pwrite", "pread", "fstatvfs", "O_NOFOLLOW", "O_DIRECTORY")
 
 
@@ -87,6 +88,31 @@ def folder_names(directory: int) -> Iterator[str]:
         for entry in entries:
             if _NAME.fullmatch(entry.name):
                 yield entry.name
+
+
+class Search:
+    """Goes through the folders of a spool's directory, a limited number at a time."""
+
+    def __init__(self) -> None:
+        self._names: Iterator[str] | None = None
+
+    def names(self, directory: int) -> Iterator[str]:
+        """From where the last call stopped, each at most once."""
+        renewed = False
+        for _ in range(_MOST_LOOKED_AT):
+            if self._names is None:
+                if renewed:
+                    return
+                self._names, renewed = folder_names(directory), True
+            name = next(self._names, None)
+            if name is None:
+                self._names = None
+            else:
+                yield name
+
+    def stop(self) -> None:
+        """The next call starts anew; nothing stays open."""
+        self._names = None
 
 
 def is_finished(name: str) -> bool:

@@ -13,13 +13,12 @@ from time import time_ns
 
 from .._checks import whole_number
 from .arguments import absolute, seconds
-from .folders import Folder, check_directory, folder_names, open_directory
+from .folders import Folder, Search, check_directory, open_directory
 from .records import HEADER, MAGIC, MAX_PAYLOAD, MOST_SPANS, Entry
 from .segments import Record, Segment, Tally
 from .turns import one_at_a_time
 
 _MOST_ADOPTED = 16  # folders at a time: each costs two descriptors until what is in it is delivered
-_MOST_LOOKED_AT = 1000  # names of one adopt()
 _SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # failures that say nothing about a file
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has none
 
@@ -63,11 +62,13 @@ class Spool:
         self._pid = os.getpid()
         self.lock = threading.RLock()
         self.busy = False
+        self.lined_up: list[int] = []
+        self.is_unreadable = False  # what `oldest()` came upon, for now
         self._tally = Tally()
         self._own: Folder | None = None
         self._adopted: list[Folder] = []
         self._unsynced: dict[Segment, None] = {}
-        self._names: Iterator[str] | None = None
+        self._search = Search()
         self._appended = self._acknowledged = self._refused = self._expired = self._taken = 0
         self._refusal = ""
 
@@ -104,6 +105,23 @@ class Spool:
         """How many bytes of requests wait, own and adopted."""
         self.after_fork()
         return self._tally.nbytes
+
+    @property
+    def on_disk(self) -> int:
+        """How many bytes the files take, own and adopted; ``max_bytes`` is the limit."""
+        self.after_fork()
+        return self._tally.on_disk
+
+    @property
+    def max_bytes(self) -> int:
+        """The most that the files may take."""
+        return self._max_bytes
+
+    @one_at_a_time(0.0)
+    def oldest_age(self) -> float:
+        """Seconds since the oldest record that waits was created; 0 without one."""
+        waiting = filter(None, (folder.first_segment() for folder in self._folders()))
+        return max((segment.age(segment.first) for segment in waiting), default=0.0)
 
     def has_room(self, nbytes: int) -> bool:
         """Whether ``max_bytes`` lets a record of so many bytes in; the disk is not asked."""
@@ -211,7 +229,7 @@ class Spool:
         """
         before = self._tally.records
         with suppress(OSError, ValueError), self._opened() as directory:
-            names = self._candidates(directory)
+            names = self._search.names(directory)
             while len(self._adopted) < _MOST_ADOPTED and self._tally.on_disk < self._max_bytes:
                 name = next(names, None)
                 if name is None:
@@ -222,20 +240,6 @@ class Spool:
         brought = self._tally.records - before
         self._taken += brought
         return brought
-
-    def _candidates(self, directory: int) -> Iterator[str]:
-        """Names of folders, from where the last call stopped, each at most once."""
-        renewed = False
-        for _ in range(_MOST_LOOKED_AT):
-            if self._names is None:
-                if renewed:
-                    return
-                self._names, renewed = folder_names(directory), True
-            name = next(self._names, None)
-            if name is None:
-                self._names = None
-            else:
-                yield name
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
@@ -251,8 +255,10 @@ class Spool:
     def oldest(self) -> Record | None:
         """The record that waits longest, the same one until it is acknowledged or expires; None without one.
 
-        Damaged records on the way to it are forgotten and counted.
+        Damaged records on the way to it are forgotten and counted. `is_unreadable` says where there is
+        none because a file can't be opened now.
         """
+        self.is_unreadable = False
         while True:
             waiting = filter(None, (folder.first_segment() for folder in self._folders()))
             segment = min(waiting, key=lambda segment: segment.first, default=None)
@@ -260,8 +266,9 @@ class Spool:
                 return None
             entry = self._head(segment)
             if entry is None:
-                if segment.records:
-                    return None  # it can't be opened now
+                self.is_unreadable = bool(segment.records)
+                if self.is_unreadable:
+                    return None
                 continue
             record = segment.read(entry)
             if record is not None:
@@ -394,10 +401,10 @@ class Spool:
     def _let_go(self) -> None:
         for folder in self._folders():
             folder.close()
-        self._names = None
+        self._search.stop()
 
     def __del__(self) -> None:
-        if hasattr(self, "_names"):  # the constructor came so far
+        if hasattr(self, "_search"):  # the constructor came so far
             self._let_go()
 
 

@@ -14,6 +14,7 @@ class Guarded(Protocol):
     lock: threading.RLock
     busy: bool
     closed: bool
+    lined_up: list[int]  # threads that wait for their turn
 
     def after_fork(self) -> None:
         """Starts anew in a forked child."""
@@ -37,7 +38,9 @@ def one_at_a_time(
         @functools.wraps(method)
         def alone(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
             self.after_fork()
-            with self.lock:
+            if not self.lock.acquire(blocking=False):
+                _line_up(self)
+            try:
                 if self.busy or self.closed:
                     return default  # type: ignore[no-any-return]
                 self.busy = True
@@ -45,7 +48,17 @@ def one_at_a_time(
                     return method(self, *args, **kwargs)
                 finally:
                     self.busy = False
+            finally:
+                self.lock.release()
 
         return alone
 
     return decorate
+
+
+def _line_up(guarded: Guarded) -> None:
+    guarded.lined_up.append(threading.get_ident())
+    try:
+        guarded.lock.acquire()
+    finally:
+        guarded.lined_up.remove(threading.get_ident())

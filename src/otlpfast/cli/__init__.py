@@ -15,6 +15,7 @@ first minute:
   otlpfast demo                                     stock and otlpfast side by side, on a real web service
   otlpfast demo --collector http://localhost:4318   the same, sent to your collector
   otlpfast run app.py                               your program, unchanged, with its spans
+  otlpfast run --web app.py                         the same, with a live page of them
   otlpfast doctor                                   whether they would arrive
 
 in your program, one line switches it on:

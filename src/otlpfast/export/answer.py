@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from .._protobuf import fields
+
 MAX_RESPONSE = 4 * 1024 * 1024  # specification "OTLP/HTTP Response": bytes, also after decompression
 _MAX_FIELDS = 1000  # of a protobuf message; a real one has two
 # How servers say that a request is too large; not that there are too many, or too often.
@@ -57,49 +59,22 @@ def read_body(response: http.client.HTTPResponse) -> tuple[bytes, str]:
     return (b"", CUT_SHORT) if response.length else (bytes(body), "")
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Number and value of each field of a protobuf message; ValueError where it is none."""
-    position = 0
-
-    def varint() -> int:
-        nonlocal position
-        value = 0
-        for shift in range(0, 70, 7):
-            if position >= len(message):
-                break
-            byte = message[position]
-            position += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value & 0xFFFF_FFFF_FFFF_FFFF
-        raise ValueError("not a varint")
-
-    for _ in range(_MAX_FIELDS):
-        if position == len(message):
-            return
-        tag = varint()
-        wire = tag & 7
-        if wire == 0:
-            yield tag >> 3, varint()
-            continue
-        if wire not in (1, 2, 5):
-            raise ValueError("not a wire type of proto3")
-        length = varint() if wire == 2 else 8 if wire == 1 else 4
-        if length > len(message) - position:
-            raise ValueError("cut off")
-        yield tag >> 3, message[position : position + length]
-        position += length
-    raise ValueError("too many fields")
+def answer_fields(message: bytes) -> Iterator[tuple[int, int | bytes | None]]:
+    """Number and value of each field, which must be few; ValueError where it is no message."""
+    for read, (number, value, _) in enumerate(fields(message)):
+        if read == _MAX_FIELDS:
+            raise ValueError("too many fields")
+        yield number, bytes(value) if isinstance(value, memoryview) else value
 
 
 def read_partial_success(body: bytes) -> tuple[int, str]:
     """`rejected_spans` and `error_message` of an ExportTraceServiceResponse; (0, "") if it is none."""
     rejected, message = 0, b""
     try:
-        for number, value in _fields(body):
+        for number, value in answer_fields(body):
             if number != 1 or not isinstance(value, bytes):
                 continue
-            for inner, item in _fields(value):
+            for inner, item in answer_fields(value):
                 if inner == 1 and isinstance(item, int):
                     rejected = item if item < 1 << 63 else 0  # a negative number is nonsense
                 elif inner == 2 and isinstance(item, bytes):
@@ -116,7 +91,7 @@ def read_error_text(answer: Answer) -> str:
         return answer.body[:1000].decode("utf-8", "replace").strip()
     message = b""
     with suppress(ValueError):
-        for number, value in _fields(answer.body):
+        for number, value in answer_fields(answer.body):
             if number == 2 and isinstance(value, bytes):
                 message = value
     return message.decode("utf-8", "replace").strip()

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode
 
+from .._tree import in_order
 from .endpoint import printable
 
 _DIM, _BOLD, _RED, _END = "\x1b[2m", "\x1b[1m", "\x1b[31m", "\x1b[0m"
@@ -170,7 +171,7 @@ def _error_of(span: ReadableSpan) -> str | None:
 
 def _lines(trace_id: int, trace: _Trace, colour: bool) -> Iterator[str]:
     note = f"trace {trace_id:032x}" if trace.has_root else f"trace {trace_id:032x}, its root has not ended"
-    for record, depth in _in_order(trace.records):
+    for record, depth in in_order(trace.records):
         begun = datetime.fromtimestamp(max(record.start, 0) / 1e9).strftime("%H:%M:%S.%f")[:-3]
         took = f"{_duration(record.end - record.start):>8}"
         name = "  " * min(depth, _DEEPEST) + record.name
@@ -185,21 +186,6 @@ def _lines(trace_id: int, trace: _Trace, colour: bool) -> Iterator[str]:
             mark = "" if record.error is None else f"  ERROR{error}"
             yield f"{begun} {took}  {name}{mark}" + (f"  ({note})" if note else "")
         note = ""
-
-
-def _in_order(records: Sequence[_Record]) -> Iterator[tuple[_Record, int]]:
-    """Parents before children, siblings by their beginning; with the depth of each."""
-    ids = {record.span_id for record in records}
-    children: dict[int, list[_Record]] = {}
-    for record in sorted(records, key=lambda record: record.start, reverse=True):
-        children.setdefault(record.parent_id if record.parent_id in ids else 0, []).append(record)
-    stack = [(record, 0) for record in children.pop(0, ())]
-    while stack:
-        record, depth = stack.pop()
-        yield record, depth
-        stack.extend((child, depth + 1) for child in children.pop(record.span_id, ()))
-    for ring in children.values():  # spans that say they are each other's parents
-        yield from ((record, 0) for record in ring)
 
 
 def _duration(nanoseconds: int) -> str:

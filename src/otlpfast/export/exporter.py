@@ -86,6 +86,10 @@ class OTLPSpanExporter(SpanExporter):
         """
         return self._exporter.export_batch(batch, timeout)
 
+    def hurry(self) -> None:
+        """Say that `shutdown()` is near: where nobody answers, one more attempt is made, and that soon."""
+        self._exporter.hurry()
+
     def shutdown(self, timeout_millis: float = 30000) -> None:
         """Close the connection; an export under way in another thread gets `timeout_millis` to end."""
         self._exporter.shutdown(timeout_millis)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from .._checks import check_meter_provider
 from .._log import RateLimitedLog
 from ..batch import ExportOutcome
 from .answer import MAX_RESPONSE, read_partial_success
@@ -21,11 +22,13 @@ from .config import logger, printable
 from .grpc_channel import Calls
 from .grpc_failure import Failure
 from .grpc_settings import resolve_grpc
+from .operations import operations
 from .pieces import Sending, SpanList, as_result, read_limit, spelled
 from .retry import Retry
 from .transport import LONGEST_WAIT
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace import ReadableSpan
 
     from ..batch import SpanBatch
@@ -58,6 +61,8 @@ class GRPCSpanExporter(SpanExporter):
     channel_options: pairs for the gRPC channel, which win over the exporter's own.
     max_request_bytes: a larger request, before compression, is sent as several smaller ones. 1 KiB less than
         4 MiB by default, which is what most servers take; 0 for no limit.
+    meter_provider: where `otel.sdk.exporter.*` metrics go, if `OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED` is
+        true.
 
     What is not given comes from `OTEL_EXPORTER_OTLP_TRACES_*` and `OTEL_EXPORTER_OTLP_*` (ENDPOINT, HEADERS,
     TIMEOUT in seconds, COMPRESSION, CERTIFICATE, CLIENT_KEY, CLIENT_CERTIFICATE, INSECURE), the credentials
@@ -85,7 +90,9 @@ class GRPCSpanExporter(SpanExporter):
         credentials: object = None,
         channel_options: Iterable[tuple[str, Any]] = (),
         max_request_bytes: int | None = None,
+        meter_provider: MeterProvider | None = None,
     ) -> None:
+        check_meter_provider(meter_provider)
         self._limit = read_limit(max_request_bytes, _DEFAULT_LIMIT)
         self._grpc = _grpcio()
         self._settings = resolve_grpc(
@@ -110,6 +117,9 @@ class GRPCSpanExporter(SpanExporter):
         self._calls = Calls(self._connect)
         self._warnings = RateLimitedLog(logger)
         self._closed = False
+        self._operations = operations(
+            "otlp_grpc_span_exporter", "rpc.response.status_code", self._settings.endpoint, meter_provider
+        )
 
     def __repr__(self) -> str:
         settings = self._settings
@@ -144,6 +154,10 @@ class GRPCSpanExporter(SpanExporter):
         deadline = monotonic() + (own if timeout is None else min(own, timeout))
         return self._deliver(batch, deadline)
 
+    def hurry(self) -> None:
+        """Say that `shutdown()` is near: where nobody answers, one more attempt is made, and that soon."""
+        self._calls.stop.haste.set()
+
     def shutdown(self, timeout_millis: float = 30000) -> None:
         """Close the channel; a call under way in another thread gets `timeout_millis` to end."""
         self._closed = True
@@ -164,13 +178,15 @@ class GRPCSpanExporter(SpanExporter):
     def _deliver(self, batch: Piece, deadline: float) -> ExportOutcome:
         """Send all of it, in as many requests as the limits of both sides want."""
         sending = Sending(batch, self._limit, self._warn)
-        try:
-            sending.run(lambda piece: self._send(piece, deadline))
-        except Exception as error:  # whatever it is: a fault of tracing never reaches the application
-            self._cut_off(error, sending.undelivered)
+        with self._operations.of(sending):
+            try:
+                sending.run(lambda piece: self._send(sending, piece, deadline))
+            except Exception as error:  # whatever it is: a fault of tracing never reaches the application
+                sending.broke_off(error)
+                self._cut_off(error, sending.undelivered)
         return sending.outcome()
 
-    def _send(self, piece: Piece, deadline: float) -> ExportOutcome | str:
+    def _send(self, sending: Sending, piece: Piece, deadline: float) -> ExportOutcome | str:
         """Send a piece until it is taken, refused or given up; the answer, where it is one of too large."""
         body, count = b"".join(piece.buffers), piece.count
         start, retry = monotonic(), Retry(deadline, self._calls.stop)
@@ -179,14 +195,16 @@ class GRPCSpanExporter(SpanExporter):
         while True:
             try:
                 answer = self._calls.export(body, self._settings.metadata, self._compression, deadline)
+                sending.answered("OK")
                 return self._judge(answer, count)
             except self._grpc.RpcError as error:
                 failure = Failure(error, self._settings.compression != "none")
+                sending.answered(failure.code, failure.code)
             if failure.too_large:
                 return f"{self._shown()} answers gRPC {failure.code} ({self._quote(failure.details)})"
             if failure.code == "UNAVAILABLE" and failure.delay is None:
                 self._calls.hang_up()  # gRPC would wait longer and longer before it connects anew
-            if self._closed or not (failure.retryable and retry.pause(failure.delay)):
+            if self._closed or not (failure.retryable and retry.pause(failure.delay, failure.unreached)):
                 outcome = self._give_up(failure, count, monotonic() - start, retry.why_not)
                 return replace(outcome, retry_after=retry.retry_after)
 

@@ -12,11 +12,12 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
-from .._life import begin_fork, end_fork
-from .retry import Stop
+from .._life import begin_fork, end_fork, is_forking
+from .retry import Ending
 
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _FORK_PATIENCE = 1.0  # seconds that a fork waits for threads to come out of gRPC; it takes milliseconds
@@ -34,7 +35,7 @@ class Calls:
         self._connect = connect
         self._lines: dict[int, _Line] = {}
         self._inherited: list[_Line] = []  # kept, so that nothing of the parent's is destroyed in the child
-        self.stop = Stop()
+        self.stop = Ending()
         self._closed = False
         _all[id(self)] = self
         _hook(1)
@@ -43,7 +44,7 @@ class Calls:
         """The serialised answer to a serialised request. Raises what the channel raises, and TimeoutError."""
         while True:
             line = self.line()
-            call, round_ = line.enter(self._connect, self._is_closed, deadline)
+            call = line.enter(self._connect, self._is_closed, deadline)
             try:
                 left = max(0.001, deadline - monotonic())
                 answer: bytes = call(body, timeout=left, metadata=metadata, compression=compression)
@@ -53,7 +54,7 @@ class Calls:
                     raise ConnectionAbortedError(
                         "the process was forked in the middle of a request"
                     ) from None
-                if not line.was_forked(round_) or monotonic() >= deadline:
+                if not line.has_hung_up(call) or monotonic() >= deadline:
                     raise
             finally:
                 line.leave()
@@ -73,7 +74,7 @@ class Calls:
         return line
 
     def hang_up(self) -> None:
-        """Close the channel; the next call makes a new one. Calls under way end with an error."""
+        """Close the channel; the next call makes a new one, as do those under way, which are repeated."""
         self.line().hang_up()
 
     def wait_idle(self, timeout: float) -> bool:
@@ -99,13 +100,10 @@ class _Line:
         self._channel: Any = None
         self._call: Any = None
         self._callers: list[int] = []
-        self._forks = 0  # that called off a call
-        self._forking = False
+        self._forking: set[int] = set()  # threads
 
-    def enter(
-        self, connect: Callable[[], Any], is_closed: Callable[[], bool], deadline: float
-    ) -> tuple[Any, int]:
-        """What to call, and the number to give `was_forked`. To be followed by `leave`."""
+    def enter(self, connect: Callable[[], Any], is_closed: Callable[[], bool], deadline: float) -> Any:
+        """What to call. To be followed by `leave`."""
         with self._changed:
             if not self._changed.wait_for(lambda: not self._forking, max(0.0, deadline - monotonic())):
                 raise TimeoutError("while the process was forking")
@@ -120,7 +118,7 @@ class _Line:
                 self._call = self._channel.unary_unary(_METHOD, None, None)
                 _hook(2)
             self._callers.append(threading.get_ident())
-            return self._call, self._forks
+            return self._call
 
     def leave(self) -> None:
         if self.pid == os.getpid():
@@ -128,9 +126,9 @@ class _Line:
                 self._callers.remove(threading.get_ident())
                 self._changed.notify_all()
 
-    def was_forked(self, number: int) -> bool:
-        with self._changed:
-            return self._forks != number
+    def has_hung_up(self, call: Any) -> bool:
+        """Whether the failure of a call may be our own doing: for a fork, or for another call that failed."""
+        return self._call is not call
 
     def hang_up(self) -> None:
         with self._changed:
@@ -156,16 +154,15 @@ class _Line:
 
     def before_fork(self) -> None:
         with self._changed:
-            self._forking = True
+            self._forking.add(threading.get_ident())
             busy = bool(self._callers)
-            self._forks += busy
         if busy:
             self.hang_up()
             self.wait_idle(_FORK_PATIENCE)
 
     def after_fork(self) -> None:
         with self._changed:
-            self._forking = False
+            self._forking.discard(threading.get_ident())
             self._changed.notify_all()
 
 
@@ -177,18 +174,20 @@ def _hook(times: int) -> None:
     global _hooks
     if _hooks < times and hasattr(os, "register_at_fork"):
         _hooks = times
-        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
+        os.register_at_fork(before=partial(_before_fork, times), after_in_parent=partial(_after_fork, times))
 
 
-def _before_fork() -> None:
-    begin_fork()
+def _before_fork(hook: int) -> None:
+    begin_fork(hook)
     for reference in _all.valuerefs():
         if (calls := reference()) is not None:
             calls.line().before_fork()
 
 
-def _after_fork() -> None:
-    for reference in _all.valuerefs():
-        if (calls := reference()) is not None:
-            calls.line().after_fork()
-    end_fork()
+def _after_fork(hook: int) -> None:
+    if not is_forking(but_for=hook):  # else there is one more to come, after gRPC's own
+        for reference in _all.valuerefs():
+            if (calls := reference()) is not None:
+                calls.line().after_fork()
+    # Not before the last lock is free: a signal handler may come at once, and flush.
+    end_fork(hook)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .answer import _fields, speaks_of_size
+from .answer import answer_fields, speaks_of_size
 
 _RETRYABLE = frozenset(  # specification "OTLP/gRPC", "Failures"
     ("CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS")
@@ -39,6 +39,7 @@ _HOPELESS = (
         "TLS: the handshake was refused (does the collector want another client certificate?)",
     ),
 )
+_UNREACHED = re.compile(r"failed to connect|errors resolving|DNS resolution|name resolution", re.IGNORECASE)
 
 
 class Failure:
@@ -48,8 +49,8 @@ class Failure:
     compressed: whether the request was.
 
     Attributes: `code` and `details` of gRPC; `delay` in seconds, where the server asks for one (RetryInfo);
-    `hopeless`, kind and text of a warning where trying again is of no use; `retryable`; `too_large`, of the
-    request.
+    `hopeless`, kind and text of a warning where trying again is of no use; `retryable`; `unreached`, where
+    nobody is there; `too_large`, of the request.
     """
 
     def __init__(self, error: Any, compressed: bool) -> None:
@@ -62,6 +63,7 @@ class Failure:
         self.hopeless = _hopeless(self.details) if local else None
         throttled = self.code == "RESOURCE_EXHAUSTED" and self.delay is not None
         self.retryable = not self.hopeless and (self.code in _RETRYABLE or throttled)
+        self.unreached = self.code == "UNAVAILABLE" and bool(_UNREACHED.search(self.details))
         self.too_large = self.delay is None and _is_too_large(self.code, self.details, compressed)
 
 
@@ -80,14 +82,14 @@ def _is_too_large(code: str, details: str, compressed: bool) -> bool:
 def read_retry_delay(status: bytes) -> float | None:
     """Seconds of the RetryInfo in a serialised google.rpc.Status, or None where it has none."""
     try:
-        for number, detail in _fields(status):
+        for number, detail in answer_fields(status):
             if number != 3 or not isinstance(detail, bytes):
                 continue
-            any_ = dict(_fields(detail))
+            any_ = dict(answer_fields(detail))
             url, value = any_.get(1, b""), any_.get(2, b"")
             if isinstance(url, bytes) and url.endswith(b"/google.rpc.RetryInfo") and isinstance(value, bytes):
-                delay = dict(_fields(value)).get(1, b"")
-                parts = dict(_fields(delay)) if isinstance(delay, bytes) else {}
+                delay = dict(answer_fields(value)).get(1, b"")
+                parts = dict(answer_fields(delay)) if isinstance(delay, bytes) else {}
                 seconds, nanos = parts.get(1, 0), parts.get(2, 0)
                 if isinstance(seconds, int) and isinstance(nanos, int):
                     # A negative number, here one beyond 63 bits, is nonsense.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from .._checks import check_meter_provider
 from .._log import RateLimitedLog
 from ..batch import ExportOutcome
 from .answer import (
@@ -29,9 +30,10 @@ from .answer import (
     speaks_of_size,
 )
 from .config import Settings, logger, mask_url, printable, resolve
+from .operations import operations
 from .pieces import Sending, SpanList, as_result, read_limit, spelled
 from .proxy import ProxyRefused
-from .retry import RETRYABLE, Retry, Stop, is_transient, read_retry_after
+from .retry import RETRYABLE, Ending, Retry, is_transient, is_unreached, read_retry_after
 from .session import choose_session
 from .transport import LONGEST_WAIT, Transport
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     import enum
 
     import requests
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace import ReadableSpan
 
     from ..batch import SpanBatch
@@ -81,6 +84,8 @@ class OTLPSpanExporter(SpanExporter):
     session: a requests.Session that sends the requests in place of otlpfast's own connection, for example one
         that adds credentials. `OTEL_PYTHON_EXPORTER_OTLP_HTTP_[TRACES_]CREDENTIAL_PROVIDER` names an entry
         point of `opentelemetry_otlp_credential_provider` that makes one.
+    meter_provider: where `otel.sdk.exporter.*` metrics go, if `OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED` is
+        true.
 
     What is not given comes from `OTEL_EXPORTER_OTLP_TRACES_*` and `OTEL_EXPORTER_OTLP_*` (ENDPOINT, HEADERS,
     TIMEOUT in seconds, COMPRESSION, CERTIFICATE, CLIENT_KEY, CLIENT_CERTIFICATE). A wrong argument raises
@@ -110,7 +115,9 @@ class OTLPSpanExporter(SpanExporter):
         *,
         max_request_bytes: int | None = None,
         session: requests.Session | None = None,
+        meter_provider: MeterProvider | None = None,
     ) -> None:
+        check_meter_provider(meter_provider)
         self._limit = read_limit(max_request_bytes, _DEFAULT_LIMIT)
         self._settings = resolve(
             endpoint,
@@ -129,8 +136,11 @@ class OTLPSpanExporter(SpanExporter):
             self._settings, f"OTel-OTLP-Exporter-Python/{_version()} (otlpfast)", session
         )
         self._warnings = RateLimitedLog(logger)
-        self._stop = Stop()
+        self._stop = Ending()
         self._closed = False
+        self._operations = operations(
+            "otlp_http_span_exporter", "http.response.status_code", self._settings.endpoint, meter_provider
+        )
 
     def __repr__(self) -> str:
         settings = self._settings
@@ -164,6 +174,10 @@ class OTLPSpanExporter(SpanExporter):
         own = self._settings.timeout
         return self._deliver(batch, own if timeout is None else min(own, timeout))
 
+    def hurry(self) -> None:
+        """Say that `shutdown()` is near: where nobody answers, one more attempt is made, and that soon."""
+        self._stop.haste.set()
+
     def shutdown(self, timeout_millis: float = 30000) -> None:
         """Close the connection; an export under way in another thread gets `timeout_millis` to end.
 
@@ -181,16 +195,23 @@ class OTLPSpanExporter(SpanExporter):
         """Send all of it, in as many requests as the limits of both sides want, in one turn."""
         deadline = monotonic() + min(timeout, LONGEST_WAIT)
         sending = Sending(batch, self._limit, self._warn)
-        try:
-            if batch.count:
-                with self._transport.turn(deadline) as connection:
-                    sending.run(lambda piece: self._send(connection, piece, deadline, timeout))
-        except Exception as error:  # whatever it is: a fault of tracing never reaches the application
-            self._warn_undelivered(error, sending.undelivered, timeout, "")
+        with self._operations.of(sending):
+            try:
+                if batch.count:
+                    with self._transport.turn(deadline) as connection:
+                        sending.run(lambda piece: self._send(connection, sending, piece, deadline, timeout))
+            except Exception as error:  # whatever it is: a fault of tracing never reaches the application
+                sending.broke_off(error)
+                self._warn_undelivered(error, sending.undelivered, timeout, "")
         return sending.outcome()
 
     def _send(
-        self, connection: Connection | SessionConnection, piece: Piece, deadline: float, timeout: float
+        self,
+        connection: Connection | SessionConnection,
+        sending: Sending,
+        piece: Piece,
+        deadline: float,
+        timeout: float,
     ) -> ExportOutcome | str:
         """Send a piece until it is taken, refused or given up; the answer, where it is one of too large."""
         request = self._transport.request(piece.buffers)
@@ -199,10 +220,12 @@ class OTLPSpanExporter(SpanExporter):
             try:
                 answer = connection.exchange(request, deadline)
             except Exception as error:
-                if is_transient(error) and retry.pause():
+                sending.broke_off(error)
+                if is_transient(error) and retry.pause(unreached=is_unreached(error)):
                     continue
                 self._warn_undelivered(error, piece.count, timeout, retry.why_not)
                 return ExportOutcome(failed=piece.count)
+            sending.answered(answer.status, _error_type(answer))
             if _finds_too_large(answer):
                 return f"{self._shown()} answers {self._status(answer)}"
             retryable = answer.status in RETRYABLE and answer.flaw != OVERSIZED
@@ -316,6 +339,13 @@ def explain(error: Exception, settings: Settings, timeout: float) -> tuple[str, 
         text = os.strerror(error.errno) if error.errno else type(error).__name__
         return f"os-{error.errno}", f"{text[:1].lower()}{text[1:]}"
     return "internal", f"unexpected {type(error).__name__}"
+
+
+def _error_type(answer: Answer) -> str:
+    """For the metrics: "" where the spans were taken, though perhaps not all of them."""
+    if answer.flaw == OVERSIZED:
+        return "response_too_large"
+    return "" if 200 <= answer.status < 300 else str(answer.status)
 
 
 def _finds_too_large(answer: Answer) -> bool:

@@ -62,6 +62,8 @@ class Sending:
     whole: the batch. It is not released here, its pieces are.
     limit: bytes that a request may have, 0 for no limit.
     warn: takes kind and text of a warning.
+
+    Attributes: `status` of the last answer; None where the last attempt got none.
     """
 
     def __init__(self, whole: Piece, limit: int, warn: Callable[[str, str], None]) -> None:
@@ -70,6 +72,9 @@ class Sending:
         self._failed: list[Piece] = []
         self._exported = self._rejected = self._too_large = 0
         self._retry_after = 0.0
+        self._errors: dict[str, int] = {}  # spans by error type
+        self.status: int | str | None = None
+        self._error = ""
 
     def run(self, send: Callable[[Piece], ExportOutcome | str]) -> None:
         """Send piece after piece; what `send` raises leaves the rest undelivered.
@@ -94,7 +99,18 @@ class Sending:
             self._pending.pop()
             self._settle(piece, outcome)
 
+    def answered(self, status: int | str, error: str = "") -> None:
+        """Note how the last attempt was answered; the error type where that is not a success."""
+        self.status, self._error = status, error
+
+    def broke_off(self, error: Exception) -> None:
+        """Note why the last attempt got no answer."""
+        self.status = None
+        self._error = "timeout" if isinstance(error, TimeoutError) else type(error).__qualname__
+
     def _settle(self, piece: Piece, outcome: ExportOutcome) -> None:
+        self._note(self._error or "rejected", outcome.rejected + outcome.failed)
+        self._note("too_large", outcome.too_large)
         self._exported += outcome.exported
         self._rejected += outcome.rejected
         self._too_large += outcome.too_large
@@ -103,6 +119,23 @@ class Sending:
             self._failed.append(piece)
         else:
             self._release(piece)
+
+    def _note(self, error: str, spans: int) -> None:
+        if spans:
+            self._errors[error] = self._errors.pop(error, 0) + spans  # the last one is the last in it
+
+    @property
+    def count(self) -> int:
+        """How many spans the batch has."""
+        return self._whole.count
+
+    def verdict(self) -> tuple[dict[str, int], str]:
+        """Once it has ended: spans by error type, "" for those that were taken, and the last error type.
+
+        Specification: semantic conventions, `otel.sdk.exporter.span.exported`.
+        """
+        self._note(self._error or "aborted", self.count - self._exported - sum(self._errors.values()))
+        return {"": self._exported, **self._errors}, next(reversed(self._errors), "")
 
     def _release(self, piece: Piece) -> None:
         if piece is not self._whole:

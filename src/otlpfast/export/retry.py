@@ -55,34 +55,58 @@ class Stop:
             self._gate.release()
 
 
+class Ending(Stop):
+    """What `shutdown()` sets. Before, `haste` is set: a peer that is not there is then tried once more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.haste = Stop()
+        self.in_vain = False  # a last attempt was, and so would be those of further batches
+
+    def set(self) -> None:
+        super().set()
+        self.haste.set()
+
+
 @dataclass
 class Retry:
     """The attempts of one export: asked after each that failed whether there is to be another.
 
     deadline: of the monotonic clock; no attempt starts at or after it.
-    stop: what shutdown() sets.
+    stop: says that the end is near, and that it has come.
     """
 
     deadline: float
-    stop: Stop
+    stop: Ending
     attempts: int = 0
     why_not: str = ""  # what ended it, in words; nothing where no retry was due
     retry_after: float = 0.0  # seconds that were asked for and not waited
+    _is_last: bool = False
     _pid: int = field(default_factory=os.getpid)
 
-    def pause(self, asked: float | None = None) -> bool:
+    def pause(self, asked: float | None = None, unreached: bool = False) -> bool:
         """Wait before the next attempt; False at once where it could not start in time, or at shutdown.
 
         asked: seconds that the collector wants us to wait, if it says so. They replace the back-off.
+        unreached: nobody is there. Whoever is about to shut down finds that out once more, and soon.
         """
         self.attempts += 1
         self.why_not = ""
         seconds = pause_before(self.attempts, asked)
+        in_haste = unreached and self.stop.haste.wait(0)
+        if in_haste:
+            seconds = min(seconds, FIRST_PAUSE)
+            self.stop.in_vain = self.stop.in_vain or self._is_last
+            if self.stop.in_vain:
+                self.why_not = "; not tried again: the exporter is about to be shut down"
+                return False
         if monotonic() + seconds >= self.deadline:
             self.why_not = self._too_late(asked)
             self.retry_after = asked or 0.0
             return False
-        stopped = self.stop.wait(seconds)
+        patient = self.stop.haste if unreached and not in_haste else self.stop
+        self._is_last = patient.wait(seconds) or in_haste
+        stopped = self.stop.wait(0)
         if stopped or self._pid != os.getpid():  # a signal handler forked: they are the parent's spans
             self.why_not = "; not tried again: the exporter is shut down" if stopped else ""
             return False
@@ -137,3 +161,9 @@ def is_transient(error: Exception) -> bool:
     if type(error) is ConnectionAbortedError and error.errno is None:
         return False  # not by the network: the transport's own words for a fork or a shutdown
     return isinstance(error, OSError)  # a deadline that passed among them: `Retry.pause` knows
+
+
+def is_unreached(error: Exception) -> bool:
+    """Whether a transient failure means that nobody is there: there was no connection to break off."""
+    reached = isinstance(error, (ConnectionError, TimeoutError, ssl.SSLError, ProxyRefused))
+    return isinstance(error, ConnectionRefusedError) or not reached
