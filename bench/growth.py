@@ -244,7 +244,8 @@ def table(growths: Sequence[Growth]) -> str:
         lines = {side: growth.line(side) for side in SIDES}
         name = f"{growth.of}: {growth.name}, {growth.sizes[0]:,} to {growth.sizes[-1]:,}"
         figures = [text for line in lines.values() for text in _figures(line)]
-        ratio = f"{lines['SDK'].slope / lines['otlpfast'].slope:.3g}×"
+        slopes = [line.slope for line in lines.values()]
+        ratio = f"{slopes[0] / slopes[1]:.3g}×" if min(slopes) > 0 else "-"
         rows.append([name, growth.more, *figures, ratio])
     heading = ["", "one more"]
     heading += [f"{side}: {what}" for side in SIDES for what in ("base", "each", "R²")]
