@@ -266,7 +266,7 @@ def test_start_span_with_links(rounds: Rounds) -> None:
         for _ in range(TIMES):
             tracer.start_span("span", links=links).end()
 
-    rounds.calls("start_span + end, 2 links at start", work)
+    rounds.calls("start_span + end, 2 links at start", work, promised=10)
 
 
 def first() -> None:

@@ -200,6 +200,34 @@ def add_event_2() -> Callable[[int], None]:
     return native(work)
 
 
+def extract_inject() -> Callable[[int], None]:
+    from otlpfast.propagation import TraceContextTextMapPropagator
+
+    propagator = TraceContextTextMapPropagator()
+    came = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+
+    def run(n: int) -> None:
+        for _ in range(n):
+            propagator.inject({}, propagator.extract(came))
+
+    return run
+
+
+def links_at_start() -> Callable[[int], None]:
+    from opentelemetry.trace import Link, SpanContext
+
+    links = [
+        Link(SpanContext(7, 8, True), {"app.rows": 17, "app.table": "items"}),
+        Link(SpanContext(7, 9, True)),
+    ]
+
+    def work(tracer: Any, times: int) -> None:
+        for _ in range(times):
+            tracer.start_span("span", links=links).end()
+
+    return native(work)
+
+
 BATCHED = "encode_spans, a span of a batch"  # whose loop has a round for a batch, not for a span
 OPERATIONS: dict[str, Callable[[], Callable[[int], None]]] = {
     "SpanQueue.put, a span of 10 attributes and 1 event": queue_put,
@@ -212,6 +240,8 @@ OPERATIONS: dict[str, Callable[[], Callable[[int], None]]] = {
     "start_span, set_attributes of 5, end": set_attributes_5,
     "start_span, add_event with 2 attributes, end": add_event_2,
     "with start_as_current_span, sampled out": sampled_out_with,
+    "extract, inject a traceparent": extract_inject,
+    "start_span with 2 links, end": links_at_start,
 }
 
 

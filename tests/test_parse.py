@@ -9,6 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otlpfast import SpanBatch, encode_spans
+from otlpfast._parse import count_spans
 
 from .collector import Collector, Reply
 from .exporting import Make, collector_fixture, make_fixture  # noqa: F401
@@ -158,6 +159,12 @@ def test_empty_resources_and_scopes_stay_on_their_side() -> None:
 
 
 # --- what is no request
+
+
+@pytest.mark.parametrize("size", [0, 20, 100, 5_000, 16_200, 16_400, 70_000])
+def test_spans_of_any_size_are_counted(size: int) -> None:
+    spans = numbered(3) + [span for _ in range(2) for span in numbered(4, 2, 2, size)] + numbered(2)
+    assert count_spans(encode_spans(spans)) == 13
 
 
 def test_a_request_with_more_or_fewer_spans_than_it_should_have() -> None:

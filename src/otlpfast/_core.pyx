@@ -26,15 +26,20 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from otlpfast._core.clock cimport now_ns
+from otlpfast._core.exchange cimport *
 from otlpfast._core.forks cimport otlpfast_forks, otlpfast_watch_forks
 from otlpfast._core.ids cimport Generator, random_bits, seed, seeded
 from otlpfast._core.pyabi cimport *
 from otlpfast._core.wire cimport *
 
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.baggage import _BAGGAGE_KEY
+from opentelemetry.baggage.propagation import W3CBaggagePropagator as _APIBaggage
 from opentelemetry.context import set_value
 from opentelemetry.context.context import Context as OTelContext
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+from opentelemetry.propagators.composite import CompositePropagator as _APIComposite
+from opentelemetry.propagators.textmap import DefaultGetter, DefaultSetter, default_getter, default_setter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, _Span, sampling
 from opentelemetry.sdk.trace import Tracer as _SDKTracer
@@ -49,6 +54,7 @@ from opentelemetry.trace import (
     TraceState
 )
 from opentelemetry.trace.propagation import _SPAN_KEY
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator as _APITraceContext
 from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
 from ._account import ACCOUNT
@@ -62,6 +68,10 @@ from ._given import (
 from ._log import warn
 from ._plain import MAX_ITEMS, frozen_attributes, frozen_value, plain_attributes, plain_context, plain_span
 from ._plain import plain_text
+from ._propagators import extract_baggage as api_extract_baggage
+from ._propagators import extract_trace_context as api_extract_trace_context
+from ._propagators import inject_baggage as api_inject_baggage
+from ._propagators import inject_trace_context as api_inject_trace_context
 from ._request import request_parts
 from ._scopes import ScopeTable
 from ._stacktrace import exception_attributes
@@ -84,6 +94,8 @@ include "_core/slots.pxi"
 include "_core/rows.pxi"
 include "_core/encode.pxi"
 include "_core/buffers.pxi"
+include "_core/batch.pxi"
+include "_core/lane.pxi"
 include "_core/queue.pxi"
 include "_core/origin.pxi"
 include "_core/objects.pxi"
@@ -91,11 +103,16 @@ include "_core/span.pxi"
 include "_core/context.pxi"
 include "_core/sampling.pxi"
 include "_core/route.pxi"
+include "_core/links.pxi"
 include "_core/tracer.pxi"
 include "_core/scope.pxi"
 include "_core/bound.pxi"
 include "_core/entries.pxi"
 include "_core/faces.pxi"
+include "_core/headers.pxi"
+include "_core/tracecontext.pxi"
+include "_core/baggage.pxi"
+include "_core/propagation.pxi"
 
 # What all spans share, for whoever wants to see how well it is recycled.
 POOLS = {"span buffers": _buffer_pool, "attributes": _slot_pool, "events and links": _row_pool}

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -38,10 +38,21 @@ class BatchExporter(Protocol):
         """Sends a batch within ``timeout`` seconds (None: the exporter's own); what became of its spans."""
 
 
+Export = Callable[[SpanBatch, float | None], ExportOutcome]
+Finish = Callable[[BatchBuilder, int, int, Export], None]
+
+
 def takes_batches(exporter: SpanExporter) -> bool:
     """Whether the exporter wants encoded batches rather than spans."""
     # Asked of its class: a mock has any attribute that it is asked for.
     return callable(getattr(type(exporter), "export_batch", None))
+
+
+def _is_own(exporter: SpanExporter) -> bool:
+    """Whether its batches may go past ``export_batch``: not where that was replaced."""
+    return type(exporter).__module__.startswith("otlpfast.") and (
+        hasattr(type(exporter), "send_full") and "export_batch" not in vars(exporter)
+    )
 
 
 class Delivery:
@@ -68,27 +79,48 @@ class Delivery:
         self.durations: deque[float] = deque(maxlen=_REMEMBERED)
         self.log = RateLimitedLog(_logger)
         self._export_batch = exporter.export_batch if takes_batches(exporter) else None  # type: ignore[attr-defined]
+        self._send_full = exporter.send_full if _is_own(exporter) else None  # type: ignore[attr-defined]
         self._spill_lock = threading.Lock()
         self._spilling_in = 0
 
+    def send_full(
+        self, waiting: SpanQueue, timeout: float, until: float, wanted: Callable[[], bool], finish: Finish
+    ) -> None:
+        """Has batches sent as they get full, without Python, where that is possible: ``SpanQueue.send_full``.
+
+        Not where there is a spool, or somebody waits for room or looks at batches: none would hear of what
+        happens. Who begins to look while it runs sees nothing before ``until``.
+
+        Args:
+            finish: gets a batch that is left, and what exports it.
+        """
+        is_alone = waiting.relief is None and self.spooling is None and not _tap.is_attached()
+        if self._send_full and waiting.can_send and is_alone:
+            with _suppressed():
+                self._send_full(waiting, timeout=timeout, until=until, wanted=wanted, finish=finish)
+
     def deliver(
-        self, taken: BatchBuilder | Sequence[ReadableSpan], count: int, timeout: float | None
+        self,
+        taken: BatchBuilder | Sequence[ReadableSpan],
+        count: int,
+        timeout: float | None,
+        export: Export | None = None,
     ) -> None:
         """Exports ``count`` spans, encoded or as they are, and accounts for them.
 
         What the exporter raises is logged, not raised; only what is no Exception goes on to the caller, after
-        it was accounted for.
+        it was accounted for. ``export`` takes the place of the exporter's ``export_batch``.
         """
         outcome, unencodable, kept, pid = ExportOutcome(), 0, 0, os.getpid()
         error: BaseException | None = None
         try:
-            with _suppressed():
+            with _Suppressed():
                 if self._export_batch is None:
                     outcome = self._export(taken, count)
                 else:
                     with _batch(taken) as batch:
                         unencodable = count - batch.count
-                        outcome, kept, error = self._hand_over(batch, timeout)
+                        outcome, kept, error = self._hand_over(batch, timeout, export)
         finally:
             if pid == os.getpid():  # else the exporter has forked: in the child they are the parent's spans
                 self._count(outcome)
@@ -127,13 +159,13 @@ class Delivery:
         self.log.warning("raised", "the exporter %s raised %s: %s", name, type(error).__name__, error)
         return ExportOutcome(failed=count)
 
-    def _send(self, batch: SpanBatch, timeout: float | None) -> ExportOutcome:
+    def _send(self, batch: SpanBatch, timeout: float | None, export: Export | None = None) -> ExportOutcome:
         count = batch.count
         if not count:
             return ExportOutcome()
         begun = time.monotonic()
         try:
-            outcome = self._export_batch(batch, timeout)  # type: ignore[misc]
+            outcome = (export or self._export_batch)(batch, timeout)  # type: ignore[misc]
         except Exception as error:
             self._note(begun, True)
             return self._raised(error, count)
@@ -147,12 +179,12 @@ class Delivery:
     # --- with a spool
 
     def _hand_over(
-        self, batch: SpanBatch, timeout: float | None
+        self, batch: SpanBatch, timeout: float | None, export: Export | None
     ) -> tuple[ExportOutcome, int, BaseException | None]:
         """What became of a batch, how many of its failed spans the spool took, and what is to be raised."""
         spooling = self.spooling
         if spooling is None or not batch.count:
-            return self._send(batch, timeout), 0, None
+            return self._send(batch, timeout, export), 0, None
         outcome, error, pid = ExportOutcome(failed=batch.count), None, os.getpid()
         if spooling.shall_try():
             try:
@@ -232,7 +264,7 @@ class Delivery:
         """Sends the oldest spooled record, if it is time; whether one was delivered."""
         if self.spooling is None:
             return False
-        with _suppressed():
+        with _Suppressed():
             return self.spooling.replay(lambda batch: self._send(batch, timeout), last)
 
     def hurry(self) -> None:
@@ -275,9 +307,11 @@ def _mended(outcome: ExportOutcome, count: int) -> ExportOutcome:
         or sum(piece.count for piece in remains) != failed
     ):
         remains = ()
-    return replace(
-        outcome, failed=failed, remains=remains, retry_after=wish if isinstance(wish, (int, float)) else 0.0
-    )
+    if not isinstance(wish, (int, float)):
+        wish = 0.0
+    if (outcome.failed, outcome.remains, outcome.retry_after) == (failed, remains, wish):
+        return outcome
+    return replace(outcome, failed=failed, remains=remains, retry_after=wish)
 
 
 def _settled(outcome: ExportOutcome) -> int:
@@ -285,14 +319,16 @@ def _settled(outcome: ExportOutcome) -> int:
     return outcome.exported + outcome.rejected + outcome.too_large
 
 
-@contextmanager
-def _suppressed() -> Iterator[None]:
+class _Suppressed:
     """Nothing that an exporter does is traced."""
-    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-    try:
-        yield
-    finally:
-        detach(token)
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+
+    def __exit__(self, *error: object) -> None:
+        detach(self._token)
 
 
 @contextmanager

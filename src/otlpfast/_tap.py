@@ -43,6 +43,11 @@ def detach(tap: Tap) -> None:
     _taps = tuple(other for other in _taps if other is not tap)
 
 
+def is_attached() -> bool:
+    """Whether anybody looks."""
+    return bool(_taps)
+
+
 def show(batch: SpanBatch) -> None:
     """Shows a batch to all who look; never raises."""
     for tap in _taps:

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from ._account import DROP_REASONS
-from ._delivery import Delivery
-from ._impl import SpanQueue
+from ._delivery import Delivery, Export
+from ._impl import BatchBuilder, SpanQueue
 from ._life import is_forking
 from ._log import RateLimitedLog, log_aside
 from ._threads import start_outside
@@ -91,6 +91,7 @@ class Worker:
         self._pid = os.getpid()
         self._has_ended = False
         self._at_end: Callable[[], None] = lambda: None
+        self._next: _Flush | bool | None = None  # a message that was taken out of the inbox before its turn
         self._told = 0  # how many lost spans a flush has already told of by returning False
         self._log = RateLimitedLog(_logger)
         self._loggers: list[threading.Thread] = []
@@ -102,12 +103,16 @@ class Worker:
             self._start()
         if batch_ready and not self._woken:
             self._woken = True
-            self._inbox.put(False)
+            self._tell(False)
 
     def hurry(self) -> None:
         """Has all that waits exported soon, full batch or not."""
         self._start()
-        self._inbox.put(True)
+        self._tell(True)
+
+    def _tell(self, message: _Flush | bool) -> None:
+        self._inbox.put(message)
+        self._waiting.interrupt()
 
     @property
     def is_exporting(self) -> bool:
@@ -162,16 +167,19 @@ class Worker:
     def _dismiss(self) -> None:
         # Whoever still waits for a flush need not wait until its deadline.
         with contextlib.suppress(queue.Empty):
+            message, self._next = self._next, None
             while True:
-                message = self._inbox.get_nowait()
                 if isinstance(message, _Flush):
                     message.end()
+                message = self._inbox.get_nowait()
 
     def _turn(self, due: float) -> float:
         """Waits for one message, or until ``due`` or a replay, and serves it; when the next export is due."""
         until = min(due, self._delivery.next_replay())
         try:
-            message = self._inbox.get(timeout=max(until - time.monotonic(), 0))
+            message, self._next = self._next, None
+            if message is None:
+                message = self._inbox.get(timeout=max(until - time.monotonic(), 0))
         except queue.Empty:
             if until < due:
                 return due
@@ -182,8 +190,43 @@ class Worker:
             self._serve(message)
             return time.monotonic() + self._delay
         self._woken = False
-        self._drain(partial=message)
+        if message:
+            self._drain(partial=True)
+        else:
+            self._send_full(due)
         return due
+
+    def _send_full(self, until: float) -> None:
+        """Exports what is full, and what gets full as long as there is nothing else to be done."""
+        while not self._stopping:
+            with self._alone(math.inf) as may_export:
+                if not may_export:
+                    return
+                timeout = self._export_timeout
+                self._delivery.send_full(self._waiting, timeout, until, self._is_idle, self._finish)
+                taken = self._waiting.take(partial=False)
+                if taken is None:
+                    return
+                self._made_room()
+                self._export(taken[0], taken[1], taken[2], timeout)
+            if not self._is_idle():
+                self._inbox.put(False)  # after what has come
+                return
+
+    def _is_idle(self) -> bool:
+        """Whether there is nothing to be done but to export full batches."""
+        while self._next is None:
+            try:
+                self._next = self._inbox.get_nowait()
+            except queue.Empty:
+                return not self._stopping
+            if self._next is False:
+                self._woken = False
+                self._next = None
+        return False
+
+    def _finish(self, batch: BatchBuilder, count: int, nbytes: int, export: Export) -> None:
+        self._export(batch, count, nbytes, self._export_timeout, export)
 
     def _serve(self, flush: _Flush) -> None:
         drained = False
@@ -251,9 +294,11 @@ class Worker:
             timeout = min(self._export_timeout, deadline - time.monotonic())
             return may_export and timeout > 0 and self._delivery.replay(timeout, deadline < math.inf)
 
-    def _export(self, batch: object, count: int, nbytes: int, timeout: float) -> None:
+    def _export(
+        self, batch: object, count: int, nbytes: int, timeout: float, export: Export | None = None
+    ) -> None:
         try:
-            self._delivery.deliver(batch, count, timeout)  # type: ignore[arg-type]
+            self._delivery.deliver(batch, count, timeout, export)  # type: ignore[arg-type]
         finally:
             if not self._is_inherited():
                 self._waiting.done(count, nbytes)
@@ -271,7 +316,7 @@ class Worker:
         if thread is None or thread is threading.current_thread() or not thread.is_alive():
             self._serve(flush)
             return flush.delivered
-        self._inbox.put(flush)
+        self._tell(flush)
         if self._stopping:  # the thread may have ended before this came
             return False
         ended = self._wait(flush.wait, deadline)
@@ -308,11 +353,11 @@ class Worker:
             if thread is None or not thread.is_alive():
                 self._serve(flush)
             elif thread is not threading.current_thread():
-                self._inbox.put(flush)
+                self._tell(flush)
                 self._wait(flush.wait, deadline)
         finally:
             self._stopping = True
-            self._inbox.put(False)
+            self._tell(False)
         self.join(deadline)
 
     def join(self, deadline: float) -> None:

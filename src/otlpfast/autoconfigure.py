@@ -170,6 +170,7 @@ def configure(
     )
     provider = parts.provider()
     trace.set_tracer_provider(provider)
+    _take_over()
     if components.variable(OTEL_METRICS_EXPORTER):
         _set_up_metrics(parts.resource)
     if components.variable(OTEL_LOGS_EXPORTER):
@@ -271,6 +272,7 @@ def _set_up(
         tracer_configurator=tracer_configurator or _tracer_configurator(),
     )
     trace.set_tracer_provider(parts.provider())
+    _take_over()
     _set_up_metrics(resource, metric_exporter_names, arguments, meter_configurator)
     _set_up_logs(
         resource,
@@ -283,6 +285,17 @@ def _set_up(
     )
     _opamp("post_sdk_init_function", resource)
     return parts
+
+
+def _take_over() -> None:
+    if DISABLED:
+        return
+    try:
+        from ._globals import take_over
+
+        take_over()
+    except Exception as error:  # OTEL_PROPAGATORS can keep the API from being imported
+        warn(_logger, "the API's own propagators are used: %s: %s", type(error).__name__, error)
 
 
 def _tracer_configurator() -> Any:
@@ -373,6 +386,7 @@ def _configure_by_file(path: str) -> None:
         text = "%s=%r can't be followed, nothing is configured: %s: %s"
         warn(_logger, text, OTEL_CONFIG_FILE, path[:300], type(error).__name__, error)
         return
+    _take_over()
     _write_line(f"otlpfast: configured by the file {path} ({OTEL_CONFIG_FILE})")
     _serve_page()
 

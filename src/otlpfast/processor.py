@@ -99,6 +99,8 @@ class BatchSpanProcessor(SpanProcessor):
             allowed.
     """
 
+    encodes_at_once = False  # but in the queue
+
     def __init__(
         self,
         span_exporter: SpanExporter,
@@ -329,6 +331,7 @@ class SimpleSpanProcessor(SpanProcessor):
         check_exporter(span_exporter)
         check_meter_provider(meter_provider)
         self.span_exporter = span_exporter
+        self.encodes_at_once = takes_batches(span_exporter)
         self._shut = False
         self._start_anew()
         _tap.introduce(self)
@@ -369,7 +372,7 @@ class SimpleSpanProcessor(SpanProcessor):
             self._delivery.deliver((span,), 1, None)
 
     def take(self, span: ReadableSpan) -> None:
-        """The same as ``on_end()``."""
+        """The same as ``on_end()``; gets the very span that has ended where that is encoded at once."""
         self.on_end(span)
 
     def stats(self) -> Stats:

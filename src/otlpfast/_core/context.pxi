@@ -83,18 +83,26 @@ cdef inline object current_context():
     return context
 
 
-cdef object with_span(object base, object span):
-    # A copy of the context with the span as its current one.
-    cdef PyObject *made
-    if type(base) is not OTelContext:
-        return set_value(_span_key, span, base)
-    made = _context_type.tp_new(_context_type, <PyObject *> _no_arguments, NULL)
+cdef inline object empty_context():
+    cdef PyObject *made = _context_type.tp_new(_context_type, <PyObject *> _no_arguments, NULL)
     context = <object> made
     drop(made)
+    return context
+
+
+cdef inline object with_value(object base, object key, object value):
+    # A copy of the context with one more entry.
+    if type(base) is not OTelContext:
+        return set_value(key, value, base)
+    context = empty_context()
     if dict_length(<PyObject *> base):
         PyDict_Update(context, base)
-    PyDict_SetItem(context, _span_key, span)
+    PyDict_SetItem(context, key, value)
     return context
+
+
+cdef object with_span(object base, object span):
+    return with_value(base, _span_key, span)
 
 
 # The copy of a context that a `with` made and nobody else kept is used again by the next one in the same

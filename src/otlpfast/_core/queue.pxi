@@ -7,174 +7,6 @@
 if otlpfast_watch_forks():
     raise MemoryError("pthread_atfork")
 
-_buffer_pool = BufferPool()
-_scope_table = ScopeTable(encode_resource, encode_scope)
-
-
-@cython.final
-@cython.no_gc
-cdef class _Group:
-    # The spans of one batch that share a resource and a scope.
-    cdef object entry
-    cdef object resource
-    cdef object scope
-    cdef list buffers
-    cdef SpanBuffer tail
-    cdef Py_ssize_t count
-
-    cdef inline bint holds(self, PyObject *resource, PyObject *scope) noexcept:
-        return <PyObject *> self.resource == resource and <PyObject *> self.scope == scope
-
-    cdef inline bint lacks_room(self, Py_ssize_t wanted) noexcept:
-        # A new buffer, once little is left of the last: then no span is moved for lack of room and no buffer
-        # is half empty.
-        return self.tail is None or (
-            self.tail.out.pos and self.tail.out.cap - self.tail.out.pos < <size_t> wanted
-        )
-
-    cdef bint make_room(self) noexcept:
-        # False where there is no memory.
-        cdef SpanBuffer fresh
-        try:
-            fresh = (<BufferPool> _buffer_pool).acquire()
-            self.buffers.append(fresh)
-        except MemoryError:
-            return False
-        self.tail = fresh
-        return True
-
-
-cdef enum:  # beside the encoder's outcomes
-    OVER_LIMIT = -3
-    SEALED = -4
-
-
-@cython.final
-cdef class BatchBuilder:
-    """Encodes spans into one batch, grouped by resource and scope in the order of their first span."""
-
-    cdef list groups
-    cdef dict by_key
-    cdef _Group last
-    cdef bint sealed
-    cdef Py_ssize_t refused
-    cdef Py_ssize_t usual_size
-    cdef readonly Py_ssize_t count
-    cdef readonly Py_ssize_t nbytes
-
-    def __cinit__(self):
-        self.groups = []
-        self.by_key = {}
-        self.usual_size = 256
-
-    cdef _Group find(self, PyObject *span):
-        # The group of the span's resource and scope, by identity; by the table (which may run Python code)
-        # the first time.
-        cdef PyObject *resource
-        cdef PyObject *scope
-        cdef _Group group = self.last
-        cdef _Origin origin
-        if is_own_span(span):
-            origin = (<_NativeSpan> span).origin
-            if group is not None and group.holds(<PyObject *> origin.resource, <PyObject *> origin.scope):
-                return group
-            return self.find_listed(<PyObject *> origin.resource, <PyObject *> origin.scope)
-        resource = field(span, F_RESOURCE)
-        scope = field(span, F_SCOPE)
-        try:
-            if group is not None and group.holds(resource, scope):
-                return group
-            return self.find_listed(resource, scope)
-        finally:
-            drop(resource)
-            drop(scope)
-
-    cdef _Group find_listed(self, PyObject *resource, PyObject *scope):
-        cdef _Group group
-        for group in self.groups:
-            if group.holds(resource, scope):
-                return group
-        return self.find_equal(<object> resource if resource else None, <object> scope if scope else None)
-
-    cdef _Group find_equal(self, resource, scope):
-        cdef _Group group, fresh
-        entry = _scope_table.entry(resource, scope)
-        fresh = _Group.__new__(_Group)
-        fresh.buffers = []
-        fresh.entry, fresh.resource, fresh.scope = entry, resource, scope
-        alike = self.by_key.setdefault(entry.key, [])
-        for group in alike:
-            if entry.is_same(group.entry):
-                return group
-        alike.append(fresh)
-        return fresh  # put() lists it, once it has a span
-
-    cdef Py_ssize_t put(self, PyObject *span, bint plain, Py_ssize_t limit) except? -9:
-        # The span's size in bytes, once it is in, or why it is not: BAIL, NO_MEMORY, OVER_LIMIT, or SEALED
-        # where that happened to the batch while the table ran.
-        cdef _Group group = self.find(span)
-        if self.sealed:
-            return SEALED
-        return self.write(group, span, plain, limit)
-
-    cdef inline Py_ssize_t write(
-        self, _Group group, PyObject *span, bint plain, Py_ssize_t limit
-    ) except? -9:
-        cdef Writer *w
-        cdef size_t before
-        cdef Py_ssize_t size
-        cdef int outcome
-        if group.lacks_room(self.usual_size) and not group.make_room():
-            return NO_MEMORY
-        w = &group.tail.out
-        before = w.pos
-        outcome = put_span(w, span, plain)
-        if outcome != OK:
-            return outcome
-        size = w.pos - before
-        if size > limit:
-            w.pos = before
-            self.refused = size
-            return OVER_LIMIT
-        self.usual_size = size + 64 if size < 2048 else 2048
-        if not group.count:
-            self.groups.append(group)
-        if self.last is not group:
-            self.last = group
-        group.tail.count += 1
-        group.count += 1
-        self.count += 1
-        self.nbytes += size
-        return size
-
-    def add(self, span):
-        """Encodes a ReadableSpan; its size in bytes, or 0 where it has no valid ids or there is no memory.
-
-        Never raises.
-        """
-        cdef Py_ssize_t size = BAIL
-        if is_known_span(<PyObject *> span):
-            size = self.put(<PyObject *> span, False, PY_SSIZE_T_MAX)
-        if size == BAIL:
-            span = plain_span(span)
-            size = 0 if span is None else self.put(<PyObject *> span, True, PY_SSIZE_T_MAX)
-        return max(size, 0)
-
-    cdef void seal(self) noexcept:
-        cdef _Group group
-        self.sealed = True
-        for group in self.groups:
-            if group.tail is not None:
-                group.tail.shrink()
-
-    def finish(self):
-        """Ends the batch: a list of (entry, views, count), one a group that has spans."""
-        cdef _Group group
-        self.seal()
-        groups = self.groups
-        return [(group.entry, [buffer.view() for buffer in group.buffers], group.count) for group in groups]
-
-
 cdef enum:
     READY = 1  # a batch is full: wake the worker
     DROPPED = 2  # a span was dropped: a warning may be due
@@ -195,7 +27,7 @@ cdef class SpanQueue:
     """
 
     cdef readonly Py_ssize_t max_spans, max_bytes, batch_size
-    cdef readonly Py_ssize_t waiting, nbytes, in_flight
+    cdef Py_ssize_t queued, held, sending  # what waiting, nbytes and in_flight give, up to the last settle()
     cdef readonly PaddedCounters counters
     cdef readonly bint closed
     cdef public bint attended  # a thread takes what is put here
@@ -204,6 +36,7 @@ cdef class SpanQueue:
     cdef list kept
     cdef Py_ssize_t kept_bytes
     cdef object ready
+    cdef _Lane lane
     cdef Writer scratch
     cdef int forks
 
@@ -216,6 +49,24 @@ cdef class SpanQueue:
 
     def __dealloc__(self):
         free(self.scratch.data)
+
+    @property
+    def waiting(self):
+        """How many spans wait."""
+        self.settle()
+        return self.queued
+
+    @property
+    def nbytes(self):
+        """How many bytes wait or are under way."""
+        self.settle()
+        return self.held
+
+    @property
+    def in_flight(self):
+        """How many spans are under way."""
+        self.settle()
+        return self.sending
 
     cdef inline int dropped(self, int reason) noexcept:
         self.counters.bump(reason, 1)
@@ -250,7 +101,7 @@ cdef class SpanQueue:
             return 0
         if (
             batch is None or self.closed or self.forks != otlpfast_forks or span.is_odd
-            or self.waiting >= self.max_spans or self.nbytes >= self.max_bytes
+            or self.queued >= self.max_spans or self.held >= self.max_bytes
         ):
             return self.put(span)
         group = batch.last
@@ -258,25 +109,35 @@ cdef class SpanQueue:
             <PyObject *> span.origin.resource, <PyObject *> span.origin.scope
         ):
             return self.put(span)
-        size = batch.write(group, <PyObject *> span, False, self.max_bytes - self.nbytes)
+        size = batch.write(group, <PyObject *> span, False, self.max_bytes - self.held)
         if size < 0:
             return self.put(span)
         self.counters.count(ENDED)
         return self.count_in(batch, size)
 
     cdef int gets_room(self, Py_ssize_t outcome, Py_ssize_t size) except -1:
-        return outcome == OVER_LIMIT and size <= self.max_bytes and self.relieved(size)
+        return outcome == OVER_LIMIT and size <= self.max_bytes and (self.settle() or self.relieved(size))
 
     cdef int count_in(self, BatchBuilder batch, Py_ssize_t size) except -1:
-        self.waiting += 1
-        self.nbytes += size
-        if batch.count >= self.batch_size:
+        self.queued += 1
+        self.held += size
+        return self.close_full(batch) if batch.count >= self.batch_size else 0
+
+    cdef int close_full(self, BatchBuilder batch) except -1:
+        # Where a thread waits to send it, that is all; else the worker is told.
+        if self.lane is None or not self.lane.is_open or self.ready:
             self.close_batch()
             return READY
+        self.open_batch = None
+        batch.seal()
+        if not self.lane.put(batch):
+            self.ready.append((batch, batch.count, batch.nbytes))
+            return READY
+        self.settle()
         return 0
 
     cdef inline bint has_room(self, Py_ssize_t size) noexcept:
-        return self.waiting < self.max_spans and size <= self.max_bytes - self.nbytes
+        return self.queued < self.max_spans and size <= self.max_bytes - self.held
 
     cdef int relieved(self, Py_ssize_t size) except -1:
         # Where there was nothing to be done, somebody else may just have done it.
@@ -286,7 +147,7 @@ cdef class SpanQueue:
     cdef int admit(self, object span, bint keep, bint foreign) except -1:
         cdef object readable = span
         while not self.closed and not self.has_room(1):
-            if not self.relieved(1):
+            if not self.settle() and not self.relieved(1):
                 return self.dropped(QUEUE_FULL)
         if self.closed:
             return self.dropped(SHUTDOWN)
@@ -305,7 +166,7 @@ cdef class SpanQueue:
                 if self.open_batch is None:  # making it may have run a finaliser that ended a span
                     self.open_batch = batch
             batch = self.open_batch
-            size = batch.put(<PyObject *> span, plain, self.max_bytes - self.nbytes)
+            size = batch.put(<PyObject *> span, plain, self.max_bytes - self.held)
             if size == BAIL and not plain:
                 plain = True
                 span = plain_span(span)
@@ -343,17 +204,18 @@ cdef class SpanQueue:
         if self.scratch.cap > (1 << 20):
             free(self.scratch.data)
             self.scratch = Writer(NULL, 0, 0, False)
-        while size > self.max_bytes - self.nbytes:
+        while size > self.max_bytes - self.held:
             if size > self.max_bytes:
                 return self.dropped(TOO_LARGE)
-            if not self.relieved(size):
+            if not self.settle() and not self.relieved(size):
                 return self.dropped(QUEUE_FULL)
         if self.closed:  # while it was waited for room
             return self.dropped(SHUTDOWN)
+        self.interrupt()
         self.kept.append(span)
         self.kept_bytes += size
-        self.waiting += 1
-        self.nbytes += size
+        self.queued += 1
+        self.held += size
         if len(self.kept) >= self.batch_size:
             self.close_kept()
             return READY
@@ -373,6 +235,8 @@ cdef class SpanQueue:
 
         ``partial`` closes the open ones too. It counts as in flight until ``done()``.
         """
+        self.settle()
+        self.take_back()
         if not self.ready and partial:
             self.close_batch()
             self.close_kept()
@@ -380,14 +244,114 @@ cdef class SpanQueue:
             taken = self.ready.popleft()
         except IndexError:
             return None
-        self.waiting -= taken[1]
-        self.in_flight += taken[1]
+        self.queued -= taken[1]
+        self.sending += taken[1]
         return taken
 
     def done(self, Py_ssize_t spans, Py_ssize_t nbytes):
         """What was taken has been accounted for; its bytes no longer count."""
-        self.in_flight -= spans
-        self.nbytes -= nbytes
+        self.sending -= spans
+        self.held -= nbytes
+
+    # --- sent by the lane
+
+    @property
+    def can_send(self):
+        """Whether ``send_full()`` works here."""
+        return bool(otlpfast_exchanges)
+
+    def send_full(self, int descriptor, bytes head, Py_ssize_t limit, double timeout, double until, wanted):
+        """Sends each batch that gets full from now on, as one HTTP request, without the GIL.
+
+        It returns once ``interrupt()`` was called, at ``until``, or for a batch whose answer is not just that
+        all spans were taken: no counter but ``exported`` is touched here.
+
+        Args:
+            descriptor: a connected socket, which nobody else uses meanwhile.
+            head: the request's head up to the value of Content-Length.
+            limit: bytes that a request may have, 0 for no limit.
+            timeout: seconds for one request with its answer.
+            until: seconds of the monotonic clock.
+            wanted: asked once from when on ``interrupt()`` has an effect; False where it is too late.
+
+        Returns:
+            None, or of the batch that is left: what ``take()`` gives, by when its time is up, whether the
+            whole request was sent, and what came of the answer.
+        """
+        cdef _Lane lane = self.lane
+        cdef int64_t nanoseconds = <int64_t> (timeout * 1e9)
+        cdef int64_t end = <int64_t> (until * 1e9)
+        cdef bint is_left = False
+        cdef object found = None
+        cdef PaddedCounters counters = self.counters
+        if lane is None:
+            lane = self.lane = _Lane.__new__(_Lane)
+        if lane.is_open or self.kept:  # for these there is a timer
+            return None
+        lane.open(head, limit)
+        try:
+            self.put_ready(lane)
+            if wanted() and not self.ready:
+                with nogil:
+                    is_left = lane.run(descriptor, nanoseconds, end, counters)
+        finally:
+            lane.is_open = False
+            self.settle()
+            self.take_back()
+            if is_left:
+                found = lane.take_last()
+            lane.sent = lane.settled = lane.moved = lane.last
+        return found
+
+    cpdef interrupt(self):
+        """Has ``send_full()`` return, once it has its answer, if it runs."""
+        if self.lane is not None and self.lane.is_open:
+            self.lane.stop()
+
+    cdef bint settle(self) noexcept:
+        # Brings the sums up to what the lane's sender has done; whether it has done anything.
+        cdef _Lane lane = self.lane
+        cdef Parcel *parcel
+        cdef uint64_t sent, claimed
+        cdef bint changed = False
+        if lane is None:
+            return False
+        sent = load(&lane.sent)
+        claimed = load(&lane.claimed)
+        while lane.moved < claimed:
+            parcel = lane.at(lane.moved)
+            lane.moved += 1
+            if parcel.count:
+                self.queued -= parcel.spans
+                self.sending += parcel.spans
+                changed = True
+        while lane.settled < sent:
+            parcel = lane.at(lane.settled)
+            lane.settled += 1
+            if parcel.count:
+                self.sending -= parcel.spans
+                self.held -= parcel.nbytes
+                lane.let_go(parcel)
+                changed = True
+        return changed
+
+    cdef int put_ready(self, _Lane lane) except -1:
+        # As far as the lane takes them.
+        cdef tuple waiting
+        while self.ready:
+            waiting = self.ready[0]
+            if not isinstance(waiting[0], BatchBuilder) or not lane.put(waiting[0]):
+                break
+            self.ready.popleft()
+        return 0
+
+    cdef int take_back(self) except -1:
+        cdef list taken
+        if self.lane is not None and load(&self.lane.claimed) != self.lane.last:
+            taken = self.lane.take_back()
+            taken.reverse()
+            self.ready.extendleft(taken)
+        return 0
 
     def close(self):
         """From now on every span is dropped as ``shutdown``."""
@@ -408,6 +372,7 @@ cdef class SpanQueue:
         cdef object fresh_ready, ready
         cdef list fresh_kept, kept
         cdef BatchBuilder open_batch
+        cdef _Lane lane
         try:
             fresh_kept, fresh_ready = [], deque()
         except MemoryError:
@@ -417,7 +382,8 @@ cdef class SpanQueue:
         self.forks = otlpfast_forks
         open_batch, kept, ready = self.open_batch, self.kept, self.ready
         self.open_batch, self.kept, self.ready = None, fresh_kept, fresh_ready
-        self.kept_bytes = self.waiting = self.nbytes = self.in_flight = 0
+        lane, self.lane = self.lane, None
+        self.kept_bytes = self.queued = self.held = self.sending = 0
         self.counters.reset()
         return FORKED
 

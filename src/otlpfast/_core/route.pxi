@@ -49,9 +49,9 @@ cdef int deliver_to_all(_NativeSpan span, Route route) except -1:
     own, queues = route.own, route.queues
     for i in range(len(own)):
         if queues[i] is None:
-            if readable is None:
+            if readable is None and not own[i].encodes_at_once:
                 readable = span._readable_span()
-            guarded(own[i].take, readable)
+            guarded(own[i].take, span if readable is None else readable)
         else:
             enqueue(own[i], queues[i], span if readable is None else readable)
     return 0

@@ -105,6 +105,8 @@ cdef class _NativeTracer:
         asked.above = <PyObject *> above if type(above) is _NativeSpan else NULL
         rule = &self.rules[which_rule(has_parent, &parent)]
         if rule.kind == ASK or self.needs_help:
+            if self.is_disabled:
+                return self.disabled_span(asked, above, &parent)
             return self.begin_with_help(asked, above, &parent, rule)
         source = generator()
         if has_parent:
@@ -170,13 +172,27 @@ cdef class _NativeTracer:
             span.attributes_object = filled_attributes(given_attributes(attributes), self.origin)
         return 0
 
+    cdef object disabled_span(self, Asked *asked, object above, Context *parent):
+        # Nothing but the parent's context, also where that is invalid.
+        cdef _NativeNonRecordingSpan span
+        if above is not None:
+            span = non_recording_span(parent)
+            span.own_context = made_context(above)
+            return span
+        context = current_context() if asked.context == py_none else <object> asked.context
+        if not is_plain_context(<PyObject *> context) or _span_key in context:
+            return NonRecordingSpan(given_parent(context) or INVALID_SPAN_CONTEXT)
+        memset(parent, 0, sizeof(Context))
+        parent.trace_state = _default_trace_state
+        span = non_recording_span(parent)
+        span.own_context = INVALID_SPAN_CONTEXT
+        return span
+
     cdef object begin_with_help(self, Asked *asked, object above, Context *parent, Rule *rule):
-        # Where tracing is disabled here, or a sampler, id generator or meter of others has a say.
+        # Where a sampler, id generator or meter of others has a say.
         cdef Context ids
         cdef _NativeSpan span
         context = <object> asked.context
-        if self.is_disabled:
-            return NonRecordingSpan(given_parent(context) or INVALID_SPAN_CONTEXT)
         attributes, links = given_attributes(<object> asked.attributes), given_links(<object> asked.links)
         try:
             records, own_context, attributes, end_metrics = self.consult(
@@ -379,18 +395,6 @@ cdef object made_context(object above):
 
 cdef object parent_object(object above):
     return above if above is None or isinstance(above, SpanContext) else above.get_span_context()
-
-
-cdef int give_links(_NativeSpan span, links) except -1:
-    links = given_links(links)
-    if links:
-        try:
-            made = _SDKSpan._new_links(span, links)
-        except Exception:
-            made = _SDKSpan._new_links(span, safe_links(links))
-        made._lock = RLock()
-        span.links_object = made
-    return 0
 
 
 cdef _NativeNonRecordingSpan non_recording_span(Context *ids):

@@ -10,6 +10,7 @@ from typing import Any
 from .buffers import BufferPool, SpanBuffer, WireWriter
 from .counters import PaddedCounters
 from .pools import AttributeArray, AttributePool, EventArray, EventPool, _Pool
+from .propagation import CompositePropagator, TraceContextTextMapPropagator, W3CBaggagePropagator
 from .queue import BatchBuilder, SpanQueue, _buffer_pool, encode_spans
 from .trace import Route, Span, Tracer
 
@@ -23,6 +24,7 @@ __all__ = [
     "AttributePool",
     "BatchBuilder",
     "BufferPool",
+    "CompositePropagator",
     "EventArray",
     "EventPool",
     "PaddedCounters",
@@ -30,7 +32,9 @@ __all__ = [
     "Span",
     "SpanBuffer",
     "SpanQueue",
+    "TraceContextTextMapPropagator",
     "Tracer",
+    "W3CBaggagePropagator",
     "WireWriter",
     "encode_spans",
 ]

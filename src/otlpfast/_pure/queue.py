@@ -185,6 +185,26 @@ class SpanQueue:
         self._in_flight.add(-spans)
         self._nbytes.add(-nbytes)
 
+    @property
+    def can_send(self) -> bool:
+        """Whether ``send_full()`` works here: without the GIL, which plain Python always holds."""
+        return False
+
+    def send_full(
+        self,
+        descriptor: int,
+        head: bytes,
+        limit: int,
+        timeout: float,
+        until: float,
+        wanted: Callable[[], bool],
+    ) -> tuple[BatchBuilder, int, int, float, bool, bytes] | None:
+        """See ``_core.SpanQueue``."""
+        return None
+
+    def interrupt(self) -> None:
+        """Has ``send_full()`` return, if it runs."""
+
     def close(self) -> None:
         """From now on every span is dropped as ``shutdown``."""
         self.closed = True

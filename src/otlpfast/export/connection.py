@@ -11,8 +11,9 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -23,11 +24,24 @@ from .proxy import Proxy, ProxyRefused
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+    from .._impl import BatchBuilder
+
+    Taken: TypeAlias = tuple[BatchBuilder, int, int, float]  # its spans, bytes and deadline
+    Left: TypeAlias = tuple[BatchBuilder, int, int, float, bool, bytes]  # as `Begun` has the last two
+
 Part: TypeAlias = bytes | memoryview
 
 _MAX_ON_THE_WIRE = MAX_RESPONSE + 256 * 1024  # with status line, header fields and framing
 _VECTORS = 512  # buffers in one sendmsg; Linux takes 1024, POSIX promises 16 and every system in use 512
 _RECORD = 16 * 1024  # bytes in a full TLS record
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A request that `SpanQueue.send_full` has begun: whether it was sent as a whole, and what came back."""
+
+    was_sent: bool
+    received: bytes
 
 
 class Late(TimeoutError):
@@ -45,6 +59,23 @@ class Connection:
         self._phase = ""
         self._answered = False  # whether a byte of the present answer has come
         self._interrupted = False
+        self._begun: Begun | None = None
+
+    def send_full(self, send: Callable[[int], Left | None]) -> Taken | None:
+        """Have a queue send what gets full over this connection, if there is one, by itself.
+
+        send: `SpanQueue.send_full` of a descriptor. Where it leaves a batch, the next `exchange()` has to be
+            of just that one, and goes on from there.
+        """
+        sock = self._sock
+        if type(sock) is not socket.socket or self._interrupted or self._is_stale():
+            return None
+        left = send(sock.fileno())
+        if left is None:
+            return None
+        batch, count, nbytes, deadline, was_sent, received = left
+        self._begun = Begun(was_sent, received)
+        return batch, count, nbytes, deadline
 
     def exchange(self, parts: list[Part], deadline: float) -> Answer:
         """Send `parts` and return the answer. A kept connection that turns out to be dead is replaced, once.
@@ -53,17 +84,20 @@ class Connection:
         phase that took the time as its text, ConnectionError, ssl.SSLError, socket.gaierror) or
         http.client.HTTPException.
         """
-        reused = not self._is_stale()
+        begun, self._begun = self._begun, None
+        reused = begun is not None or not self._is_stale()
         try:
             while True:
                 try:
-                    answer, reusable = self._attempt(parts, deadline)
+                    answer, reusable = (
+                        self._attempt(parts, deadline) if begun is None else self._go_on(begun, deadline)
+                    )
                     break
                 except (ConnectionError, ssl.SSLError):
                     if not reused or self._answered or self._interrupted:
                         raise
                     self.close()
-                    reused = False
+                    reused, begun = False, None
         except TimeoutError as error:
             self.close()
             raise error if isinstance(error, Late) else Late(self._phase) from None
@@ -88,6 +122,14 @@ class Connection:
             raise
         self._phase = "waiting for the answer"
         return self._receive(deadline)
+
+    def _go_on(self, begun: Begun, deadline: float) -> tuple[Answer, bool]:
+        self._answered = bool(begun.received)
+        self._phase = "waiting for the answer" if begun.was_sent else "sending the request"
+        if not begun.was_sent:
+            self._arm(deadline)
+            raise ConnectionResetError
+        return self._receive(deadline, begun.received)
 
     def _arm(self, deadline: float) -> socket.socket:
         """The socket, ready for one operation that ends by the deadline."""
@@ -206,9 +248,9 @@ class Connection:
                 offset -= size(parts[index])
                 index += 1
 
-    def _receive(self, deadline: float) -> tuple[Answer, bool]:
-        """The answer, and whether the connection can be used again."""
-        incoming = _Incoming(self, deadline)
+    def _receive(self, deadline: float, received: bytes = b"") -> tuple[Answer, bool]:
+        """The answer, of which that was received already, and whether the connection can be used again."""
+        incoming = _Incoming(self, deadline, received)
         # HTTPResponse wants of a socket only that it makes a file.
         response = http.client.HTTPResponse(cast("socket.socket", incoming), method="POST")
         try:
@@ -270,9 +312,10 @@ class _Lookup:
 class _Incoming(io.RawIOBase):
     """The bytes of one answer, as a file: each read has what is left of the time and of the size."""
 
-    def __init__(self, connection: Connection, deadline: float) -> None:
+    def __init__(self, connection: Connection, deadline: float, received: bytes = b"") -> None:
         self._connection = connection
         self._deadline = deadline
+        self._received = io.BytesIO(received)
         self._left = _MAX_ON_THE_WIRE
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -282,7 +325,7 @@ class _Incoming(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        count = self._connection.receive_into(buffer, self._deadline)
+        count = self._received.readinto(buffer) or self._connection.receive_into(buffer, self._deadline)
         self._left -= count
         if self._left < 0:
             raise TooLarge

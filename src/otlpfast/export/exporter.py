@@ -14,6 +14,7 @@ from . import config, http
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
+    from .._impl import SpanQueue
     from ..batch import ExportOutcome, SpanBatch
     from .grpc import GRPCSpanExporter
 
@@ -89,6 +90,11 @@ class OTLPSpanExporter(SpanExporter):
     def hurry(self) -> None:
         """Say that `shutdown()` is near: where nobody answers, one more attempt is made, and that soon."""
         self._exporter.hurry()
+
+    def send_full(self, waiting: SpanQueue, **how: Any) -> None:
+        """Have a queue send what gets full by itself, where that is possible."""
+        if isinstance(self._exporter, http.OTLPSpanExporter):
+            self._exporter.send_full(waiting, **how)
 
     def shutdown(self, timeout_millis: float = 30000) -> None:
         """Close the connection; an export under way in another thread gets `timeout_millis` to end."""

@@ -9,7 +9,8 @@ import math
 import os
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .._checks import check_meter_provider
 from .._log import RateLimitedLog
+from .._threads import are_real
 from ..batch import ExportOutcome
 from .answer import (
     CUT_SHORT,
@@ -30,7 +32,8 @@ from .answer import (
     speaks_of_size,
 )
 from .config import Settings, logger, mask_url, printable, resolve
-from .operations import operations
+from .connection import Connection, Late
+from .operations import NoOperations, operations
 from .pieces import Sending, SpanList, as_result, read_limit, spelled
 from .proxy import ProxyRefused
 from .retry import RETRYABLE, Ending, Retry, is_transient, is_unreached, read_retry_after
@@ -44,8 +47,8 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace import ReadableSpan
 
+    from .._impl import BatchBuilder, SpanQueue
     from ..batch import SpanBatch
-    from .connection import Connection
     from .pieces import Piece
     from .session import SessionConnection
 
@@ -178,6 +181,42 @@ class OTLPSpanExporter(SpanExporter):
         """Say that `shutdown()` is near: where nobody answers, one more attempt is made, and that soon."""
         self._stop.haste.set()
 
+    def send_full(
+        self,
+        waiting: SpanQueue,
+        timeout: float,
+        until: float,
+        wanted: Callable[[], bool],
+        finish: Callable[[BatchBuilder, int, int, Callable[[SpanBatch, float | None], ExportOutcome]], None],
+    ) -> None:
+        """Have a queue send what gets full by itself, where that is possible: see `SpanQueue.send_full`.
+
+        finish: gets what is left, and what exports it in place of `export_batch`.
+        """
+        head = self._transport.plain_head
+        is_counted = not isinstance(self._operations, NoOperations)
+        if self._closed or head is None or is_counted or not are_real():
+            return
+        timeout = min(self._settings.timeout, timeout, LONGEST_WAIT)
+        with suppress(Late), self._transport.turn(monotonic(), waiting.interrupt) as connection:
+            if not isinstance(connection, Connection):
+                return
+            left = connection.send_full(
+                lambda descriptor: waiting.send_full(
+                    descriptor,
+                    head,
+                    self._limit,
+                    timeout,
+                    until,
+                    lambda: wanted() and not self._transport.is_awaited(),
+                )
+            )
+            if left is None:
+                return
+            taken, count, nbytes, deadline = left
+            turn = nullcontext(connection)
+            finish(taken, count, nbytes, lambda batch, _: self._send_all(turn, batch, deadline, timeout))
+
     def shutdown(self, timeout_millis: float = 30000) -> None:
         """Close the connection; an export under way in another thread gets `timeout_millis` to end.
 
@@ -192,13 +231,22 @@ class OTLPSpanExporter(SpanExporter):
         return self._transport.wait_idle(timeout_millis / 1000)
 
     def _deliver(self, batch: Piece, timeout: float) -> ExportOutcome:
-        """Send all of it, in as many requests as the limits of both sides want, in one turn."""
         deadline = monotonic() + min(timeout, LONGEST_WAIT)
+        return self._send_all(self._transport.turn(deadline), batch, deadline, timeout)
+
+    def _send_all(
+        self,
+        turn: AbstractContextManager[Connection | SessionConnection],
+        batch: Piece,
+        deadline: float,
+        timeout: float,
+    ) -> ExportOutcome:
+        """Send all of it, in as many requests as the limits of both sides want, in one turn."""
         sending = Sending(batch, self._limit, self._warn)
         with self._operations.of(sending):
             try:
                 if batch.count:
-                    with self._transport.turn(deadline) as connection:
+                    with turn as connection:
                         sending.run(lambda piece: self._send(connection, sending, piece, deadline, timeout))
             except Exception as error:  # whatever it is: a fault of tracing never reaches the application
                 sending.broke_off(error)

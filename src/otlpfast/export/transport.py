@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -50,13 +51,16 @@ class Transport:
         return [b"%b%d\r\n\r\n" % (self._head, length), *buffers]
 
     @contextmanager
-    def turn(self, deadline: float) -> Iterator[Connection | SessionConnection]:
+    def turn(
+        self, deadline: float, let_go: Callable[[], None] | None = None
+    ) -> Iterator[Connection | SessionConnection]:
         """The connection, for one export with all its attempts; others wait for their turn meanwhile.
 
         deadline: of the monotonic clock. TimeoutError where another export has its turn until then.
+        let_go: called when others begin to wait, for a turn that may take as long as nobody does.
         """
         channel = self._channel()
-        if not channel.lock.acquire(timeout=max(0.0, deadline - monotonic())):
+        if not channel.take(deadline - monotonic()):
             raise Late("waiting for an earlier export")
         try:
             if channel.busy:  # a signal handler or finaliser in the middle of this thread's own export
@@ -67,6 +71,8 @@ class Transport:
                     connection.close()
                 return
             channel.busy = True
+            if let_go is not None:
+                channel.let_go = let_go
             try:
                 yield channel.connection
             finally:
@@ -75,6 +81,16 @@ class Transport:
                     channel.connection.close()
         finally:
             channel.lock.release()
+
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for a turn."""
+        return bool(self._channel().asking)
+
+    @property
+    def plain_head(self) -> bytes | None:
+        """The head of each request up to the value of Content-Length; None where not only spans follow."""
+        is_plain = self._session is None and self._compressor is None and self._settings.tls is None
+        return self._head if is_plain else None
 
     def _channel(self) -> _Channel:
         pid = os.getpid()
@@ -93,16 +109,16 @@ class Transport:
 
     def wait_idle(self, timeout: float) -> bool:
         """Wait for another thread's export under way; whether it ended within `timeout` seconds."""
-        lock = self._channel().lock
-        if acquired := lock.acquire(timeout=min(max(0.0, timeout), LONGEST_WAIT)):
-            lock.release()
+        channel = self._channel()
+        if acquired := channel.take(timeout):
+            channel.lock.release()
         return acquired
 
     def close(self, timeout: float) -> None:
         """Close the connection; an export under way gets `timeout` seconds to end and is cut off then."""
         self._closed = True
         channel = self._channel()
-        if not channel.lock.acquire(timeout=min(max(0.0, timeout), LONGEST_WAIT)):
+        if not channel.take(timeout):
             channel.connection.interrupt()
             return
         try:
@@ -112,6 +128,10 @@ class Transport:
             channel.lock.release()
 
 
+def _nothing() -> None:
+    pass
+
+
 class _Channel:
     """One process's connection. The lock is re-entrant: `busy` tells a nested request from a waiting one."""
 
@@ -119,6 +139,20 @@ class _Channel:
         self.lock = threading.RLock()
         self.busy = False
         self.connection = connection
+        self.asking: deque[None] = deque()  # an entry for each thread that waits for the lock
+        # Has who holds the lock, and only waits for work, release it.
+        self.let_go: Callable[[], None] = _nothing
+
+    def take(self, timeout: float) -> bool:
+        """Whether the lock was acquired within so many seconds."""
+        if self.lock.acquire(blocking=False):
+            return True
+        self.asking.append(None)
+        try:
+            self.let_go()
+            return self.lock.acquire(timeout=min(max(0.0, timeout), LONGEST_WAIT))
+        finally:
+            self.asking.pop()
 
 
 def _request_fields(settings: Settings, user_agent: str) -> dict[str, str]:
