@@ -191,8 +191,10 @@ class Growth:
             for size in self.sizes[:1] if self.at_once else self.sizes:
                 for side, run in rounds.items():
                     least = self.least.setdefault(side, {})
-                    for at, cost in run(size):
-                        least[at] = min(cost, least.get(at, cost))
+                    # The first after the other side, or another size, finds nothing of its own in the caches.
+                    for _ in range(1 if self.at_once else 3):
+                        for at, cost in run(size):
+                            least[at] = min(cost, least.get(at, cost))
             done += 1
 
     def line(self, side: str) -> Line:
@@ -242,7 +244,8 @@ def table(growths: Sequence[Growth]) -> str:
         lines = {side: growth.line(side) for side in SIDES}
         name = f"{growth.of}: {growth.name}, {growth.sizes[0]:,} to {growth.sizes[-1]:,}"
         figures = [text for line in lines.values() for text in _figures(line)]
-        ratio = f"{lines['SDK'].slope / lines['otlpfast'].slope:.3g}×"
+        slopes = [line.slope for line in lines.values()]
+        ratio = f"{slopes[0] / slopes[1]:.3g}×" if min(slopes) > 0 else "-"
         rows.append([name, growth.more, *figures, ratio])
     heading = ["", "one more"]
     heading += [f"{side}: {what}" for side in SIDES for what in ("base", "each", "R²")]
