@@ -35,6 +35,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "`set_attributes` of 5": ("set_attributes, 5",),
     "`add_event` with 2 attributes": ("add_event, 2 attributes",),
     "`record_exception`, 6 frames": ("record_exception, 6 frames",),
+    "W3C trace context, `extract` and `inject`": ("extract + inject, trace context",),
     "`with`, sampled out": ("with start_as_current_span, sampled out, root",),
     "under the SDK's provider: encode a span (10 attributes, 1 event)": (
         "encode a span, 10 attributes, 1 event",

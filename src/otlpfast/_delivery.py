@@ -96,7 +96,7 @@ class Delivery:
         """
         is_alone = waiting.relief is None and self.spooling is None and not _tap.is_attached()
         if self._send_full and waiting.can_send and is_alone:
-            with _suppressed():
+            with _Suppressed():
                 self._send_full(waiting, timeout=timeout, until=until, wanted=wanted, finish=finish)
 
     def deliver(
