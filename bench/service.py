@@ -1,6 +1,6 @@
 """Real services under wrk: requests/s, p99, and the CPU that tracing adds to a request, by layer.
 
-    python -m bench.service                       two services, five ways to trace, 4 repeats of 3 s
+    python -m bench.service                       two services, five ways to trace, 3 repeats of 3 s
     python -m bench.service --only flask --seconds 10
 
 FastAPI under uvicorn and Flask under gunicorn, one worker process each, with the official instrumentations;
@@ -171,7 +171,7 @@ def _took(figures: Figures, name: str, pipeline: str) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each run of wrk (default 3)")
-    parser.add_argument("--repeats", type=int, default=4, help="of each measurement (default 4)")
+    parser.add_argument("--repeats", type=int, default=3, help="of each measurement (default 3)")
     parser.add_argument("--only", choices=SERVICES, help="one of the services")
     parser.add_argument("--out", type=Path, default=page.PAGE, help="the page to write the table into")
     parser.add_argument("--json", type=Path, default=Path("build/service.json"), help="all figures")
