@@ -14,13 +14,14 @@ cdef struct Slot:
     PyObject *key
     Held held
     int kind
+    uint32_t mark  # of the key's hash: most others are told apart without a look at them
 
 cdef struct Slots:
     Slot *at
     Py_ssize_t count
     Py_ssize_t capacity
     Py_ssize_t dropped
-    uint64_t seen  # a bit for the hash of each key that is or was there
+    uint64_t seen[2]  # a bit for the hash of each key that is or was there
 
 
 @cython.final
@@ -76,16 +77,26 @@ cdef bint grow_slots(Slots *slots) noexcept:
     return True
 
 
-cdef inline uint64_t bit_of(PyObject *key) noexcept:
-    # Of an exact str. No two keys with different bits are alike.
+cdef inline uint32_t mark_of(PyObject *key) noexcept:
+    # Of an exact str. No two keys with different marks are alike.
     cdef Py_hash_t found = text_hash(key)
-    return <uint64_t> 1 << ((found if found != -1 else PyObject_Hash(key)) & 63)
+    return <uint32_t> (found if found != -1 else PyObject_Hash(key))
 
 
-cdef Py_ssize_t find_slot(Slots *slots, PyObject *key) noexcept:
+cdef inline bint may_have(Slots *slots, uint32_t mark) noexcept:
+    return slots.seen[mark >> 6 & 1] >> (mark & 63) & 1
+
+
+cdef inline void note(Slots *slots, uint32_t mark) noexcept:
+    slots.seen[mark >> 6 & 1] |= <uint64_t> 1 << (mark & 63)
+
+
+cdef Py_ssize_t find_slot(Slots *slots, PyObject *key, uint32_t mark) noexcept:
     cdef Py_ssize_t i
     for i in range(slots.count):
-        if slots.at[i].key == key or otlpfast_same_text(slots.at[i].key, key):
+        if slots.at[i].mark == mark and (
+            slots.at[i].key == key or otlpfast_same_text(slots.at[i].key, key)
+        ):
             return i
     return -1
 
@@ -100,7 +111,7 @@ cdef int set_slot(Slots *slots, PyObject *key, PyObject *value, Py_ssize_t most)
     # An exact str and a clean value.
     cdef Slot fresh
     keep(key)
-    fresh.key = key
+    fresh.key, fresh.mark = key, mark_of(key)
     hold(&fresh, value)
     return place_slot(slots, fresh, most)
 
@@ -108,8 +119,7 @@ cdef int set_slot(Slots *slots, PyObject *key, PyObject *value, Py_ssize_t most)
 cdef int place_slot(Slots *slots, Slot fresh, Py_ssize_t most) noexcept:
     # Takes over what `fresh` holds. A key that is there moves to the end, as in the SDK. Negative: no limit.
     cdef Slot old
-    cdef uint64_t bit = bit_of(fresh.key)
-    cdef Py_ssize_t i = find_slot(slots, fresh.key) if slots.seen & bit else -1
+    cdef Py_ssize_t i = find_slot(slots, fresh.key, fresh.mark) if may_have(slots, fresh.mark) else -1
     cdef bint evicts = i < 0 and most >= 0 and slots.count >= most
     if evicts:
         i = 0
@@ -125,7 +135,7 @@ cdef int place_slot(Slots *slots, Slot fresh, Py_ssize_t most) noexcept:
             memmove(&slots.at[i], &slots.at[i + 1], (slots.count - i) * sizeof(Slot))
     slots.at[slots.count] = fresh
     slots.count += 1
-    slots.seen |= bit
+    note(slots, fresh.mark)
     slots.dropped += evicts
     let_go(old)
     return EVICTED if evicts else SET
@@ -134,16 +144,16 @@ cdef int place_slot(Slots *slots, Slot fresh, Py_ssize_t most) noexcept:
 cdef inline bint add_slot(Slots *slots, PyObject *key, PyObject *value, Py_ssize_t most) noexcept:
     # As set_slot() for a key that is not there, where there is room for it; False, and nothing, otherwise.
     cdef Slot *fresh
-    cdef uint64_t bit = bit_of(key)
-    if slots.seen & bit or most >= 0 and slots.count >= most or (
+    cdef uint32_t mark = mark_of(key)
+    if may_have(slots, mark) or most >= 0 and slots.count >= most or (
         slots.count == slots.capacity and not grow_slots(slots)
     ):
         return False
     fresh = &slots.at[slots.count]
     keep(key)
-    fresh.key = key
+    fresh.key, fresh.mark = key, mark
     hold(fresh, value)
-    slots.seen |= bit
+    note(slots, mark)
     slots.count += 1
     return True
 
@@ -153,7 +163,7 @@ cdef void empty_slots(Slots *slots) noexcept:
     cdef Py_ssize_t i
     slots.at = NULL
     slots.count = slots.capacity = 0
-    slots.seen = 0
+    slots.seen[0] = slots.seen[1] = 0
     for i in range(old.count):
         let_go(old.at[i])
     _slot_pool.give(old.at, old.capacity)
@@ -206,6 +216,7 @@ cdef bint collect(Slots *fresh, object attributes, Py_ssize_t longest) except -1
     cdef PyObject *key
     cdef PyObject *value
     cdef Py_ssize_t i, at = 0
+    cdef uint32_t mark
     cdef bint clean_already = True
     if not is_exact_dict(<PyObject *> attributes):
         return False
@@ -216,8 +227,9 @@ cdef bint collect(Slots *fresh, object attributes, Py_ssize_t longest) except -1
         if fresh.count == fresh.capacity and not grow_slots(fresh):
             raise MemoryError
         keep(key)
-        fresh.seen |= bit_of(key)
-        fresh.at[fresh.count].key = key
+        mark = mark_of(key)
+        note(fresh, mark)
+        fresh.at[fresh.count].key, fresh.at[fresh.count].mark = key, mark
         hold(&fresh.at[fresh.count], value)
         fresh.count += 1
         clean_already = clean_already and is_simple(value, longest)
