@@ -83,12 +83,13 @@ cdef inline uint32_t mark_of(PyObject *key) noexcept:
     return <uint32_t> (found if found != -1 else PyObject_Hash(key))
 
 
-cdef inline bint may_have(Slots *slots, uint32_t mark) noexcept:
-    return slots.seen[mark >> 6 & 1] >> (mark & 63) & 1
+cdef inline uint64_t *seen_of(Slots *slots, uint32_t mark) noexcept:
+    # The word that has the bit of that mark.
+    return &slots.seen[mark >> 6 & 1]
 
 
-cdef inline void note(Slots *slots, uint32_t mark) noexcept:
-    slots.seen[mark >> 6 & 1] |= <uint64_t> 1 << (mark & 63)
+cdef inline uint64_t bit_of(uint32_t mark) noexcept:
+    return <uint64_t> 1 << (mark & 63)
 
 
 cdef Py_ssize_t find_slot(Slots *slots, PyObject *key, uint32_t mark) noexcept:
@@ -119,7 +120,9 @@ cdef int set_slot(Slots *slots, PyObject *key, PyObject *value, Py_ssize_t most)
 cdef int place_slot(Slots *slots, Slot fresh, Py_ssize_t most) noexcept:
     # Takes over what `fresh` holds. A key that is there moves to the end, as in the SDK. Negative: no limit.
     cdef Slot old
-    cdef Py_ssize_t i = find_slot(slots, fresh.key, fresh.mark) if may_have(slots, fresh.mark) else -1
+    cdef uint64_t bit = bit_of(fresh.mark)
+    cdef uint64_t *seen = seen_of(slots, fresh.mark)
+    cdef Py_ssize_t i = find_slot(slots, fresh.key, fresh.mark) if seen[0] & bit else -1
     cdef bint evicts = i < 0 and most >= 0 and slots.count >= most
     if evicts:
         i = 0
@@ -135,7 +138,7 @@ cdef int place_slot(Slots *slots, Slot fresh, Py_ssize_t most) noexcept:
             memmove(&slots.at[i], &slots.at[i + 1], (slots.count - i) * sizeof(Slot))
     slots.at[slots.count] = fresh
     slots.count += 1
-    note(slots, fresh.mark)
+    seen[0] |= bit
     slots.dropped += evicts
     let_go(old)
     return EVICTED if evicts else SET
@@ -145,7 +148,9 @@ cdef inline bint add_slot(Slots *slots, PyObject *key, PyObject *value, Py_ssize
     # As set_slot() for a key that is not there, where there is room for it; False, and nothing, otherwise.
     cdef Slot *fresh
     cdef uint32_t mark = mark_of(key)
-    if may_have(slots, mark) or most >= 0 and slots.count >= most or (
+    cdef uint64_t bit = bit_of(mark)
+    cdef uint64_t *seen = seen_of(slots, mark)
+    if seen[0] & bit or most >= 0 and slots.count >= most or (
         slots.count == slots.capacity and not grow_slots(slots)
     ):
         return False
@@ -153,7 +158,7 @@ cdef inline bint add_slot(Slots *slots, PyObject *key, PyObject *value, Py_ssize
     keep(key)
     fresh.key, fresh.mark = key, mark
     hold(fresh, value)
-    note(slots, mark)
+    seen[0] |= bit
     slots.count += 1
     return True
 
@@ -228,7 +233,7 @@ cdef bint collect(Slots *fresh, object attributes, Py_ssize_t longest) except -1
             raise MemoryError
         keep(key)
         mark = mark_of(key)
-        note(fresh, mark)
+        seen_of(fresh, mark)[0] |= bit_of(mark)
         fresh.at[fresh.count].key, fresh.at[fresh.count].mark = key, mark
         hold(&fresh.at[fresh.count], value)
         fresh.count += 1
