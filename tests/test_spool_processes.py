@@ -372,6 +372,10 @@ def test_handlers_that_come_at_any_moment(spooling: Spooling) -> None:
     assert spool.stats()["corrupt"] == 0
 
 
+# What a handler raises in the middle of a finaliser that Python runs then, Python only reports.
+reported = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
 class Interrupt(Exception):
     """What a handler raises."""
 
@@ -380,6 +384,7 @@ def interrupt() -> None:
     raise Interrupt
 
 
+@reported
 def test_a_handler_that_raises_while_records_come(spooling: Spooling, directory: Path) -> None:
     """The spool goes on, and no record that was kept is lost or damaged."""
     spool = spooling(segment_bytes=500)
@@ -405,6 +410,7 @@ def test_a_handler_that_raises_while_records_come(spooling: Spooling, directory:
     assert segments(directory) == []
 
 
+@reported
 def test_a_handler_that_raises_while_records_come_and_go(spooling: Spooling) -> None:
     spool = spooling(segment_bytes=500)
     kept: list[bytes] = []
