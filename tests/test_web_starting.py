@@ -229,13 +229,15 @@ def test_a_forked_child_with_spans_has_a_page_of_its_own() -> None:
                 next(stream)
 
 
-def test_a_child_that_is_not_forked_says_where_its_page_is_and_one_without_spans_serves_none() -> None:
+def test_a_child_that_is_not_forked_says_where_its_page_is_once_it_exports() -> None:
+    """One that has no spans, or exports none before it ends, serves none."""
     child = "import otlpfast; otlpfast.configure()\n"
     code = (
         "import subprocess, sys\n"
         + CONFIGURE
         + f"subprocess.run([sys.executable, '-c', {child + APPLICATION!r}])\n"
-        f"subprocess.run([sys.executable, '-c', {child + SPANS!r}])\n"
+        + f"subprocess.run([sys.executable, '-c', {child + SPANS!r}])\n"
+        + f"subprocess.run([sys.executable, '-c', {child + SPANS + FLUSH!r}])\n"
     )
     done = python(code, OTEL_TRACES_EXPORTER="none", **ANY)
     found = re.findall(LINE, done.stderr)

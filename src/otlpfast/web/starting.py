@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import sys
+import threading
 from contextlib import suppress
 
 from .. import _tap
@@ -28,6 +29,8 @@ class _Expectant:
     def take(self, batch: SpanBatch) -> None:
         global _page
         _tap.detach(self)
+        if not threading.main_thread().is_alive():
+            return  # the process is on its way out, as are its spans
         if _page is None and (page := _start()) is not None:
             _page = page
             page.show(batch)
