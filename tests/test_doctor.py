@@ -198,6 +198,11 @@ def test_a_variable_that_is_misspelt(doctor: Doctor, collector: Collector) -> No
     ]
 
 
+def test_variables_of_the_build_are_known(doctor: Doctor, collector: Collector) -> None:
+    said = doctor("--endpoint", collector.endpoint, OTLPFAST_BUILD="require", OTLPFAST_PGO="1")
+    assert said["ok"]
+
+
 def test_other_distros(doctor: Doctor, collector: Collector, monkeypatch: Patch, tmp_path: Path) -> None:
     folder = tmp_path / "rival-1.0.dist-info"
     folder.mkdir()

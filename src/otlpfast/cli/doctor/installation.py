@@ -19,7 +19,7 @@ _SELECTORS = {
     "opentelemetry_distro": "OTEL_PYTHON_DISTRO",
     "opentelemetry_configurator": "OTEL_PYTHON_CONFIGURATOR",
 }
-_AT_INSTALLATION = ("OTLPFAST_BUILD", "OTLPFAST_SANITIZE")
+_AT_INSTALLATION = ("OTLPFAST_BUILD", "OTLPFAST_PGO", "OTLPFAST_SANITIZE")
 _OLDEST_CLOCK = 1735689600  # seconds from 1970 to 2025: no clock of today is behind that
 
 
