@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import otlpfast
 
@@ -47,6 +49,17 @@ def finished(
         stdin=subprocess.DEVNULL,
         check=False,
     )
+
+
+@contextmanager
+def under_way(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A command that can be told to go on, and is killed at the end. The options are Popen's."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def python(

@@ -141,11 +141,14 @@ def test_block_waits_in_vain_only_once(batching: Batching) -> None:
     assert processor.stats() == account(1060, exported=60, queue_full=1000)
 
 
-@kinds
-def test_block_waits_no_longer_where_room_is_made_that_is_too_small(batching: Batching, kind: str) -> None:
-    """One wait, all in all, and not one after each time that somebody else took the room."""
+def without_room(
+    batching: Batching, kind: str, block_timeout_millis: int
+) -> tuple[Held, BatchSpanProcessor, threading.Thread]:
+    """One large span is under way, and a thread waits for room for another."""
     exporter = Held()
-    processor = batching(exporter, max_queue_bytes=100_000, on_full="block", block_timeout_millis=200)
+    processor = batching(
+        exporter, max_queue_bytes=100_000, on_full="block", block_timeout_millis=block_timeout_millis
+    )
     tracer = traced_by(kind, processor).get_tracer("tests")
 
     def end_large(name: str) -> None:
@@ -156,6 +159,13 @@ def test_block_waits_no_longer_where_room_is_made_that_is_too_small(batching: Ba
     assert exporter.entered.wait(PATIENCE)
     waits = threading.Thread(target=end_large, args=("waits",), daemon=True)
     waits.start()
+    return exporter, processor, waits
+
+
+@kinds
+def test_block_waits_no_longer_where_room_is_made_that_is_too_small(batching: Batching, kind: str) -> None:
+    """One wait, all in all, and not one after each time that somebody else took the room."""
+    exporter, processor, waits = without_room(batching, kind, 200)
 
     def is_over() -> bool:
         processor._made_room()  # as after each small batch
@@ -235,18 +245,7 @@ def test_wrong_arguments(settings: dict[str, Any], error: type[Exception], words
 
 @kinds
 def test_who_waits_for_room_in_vain_at_shutdown_leaves_nothing_behind(batching: Batching, kind: str) -> None:
-    exporter = Held()
-    processor = batching(exporter, max_queue_bytes=100_000, on_full="block", block_timeout_millis=60_000)
-    tracer = traced_by(kind, processor).get_tracer("tests")
-
-    def end_large(name: str) -> None:
-        tracer.start_span(name, attributes={"text": "x" * 60_000}).end()
-
-    end_large("under way")
-    processor._worker.hurry()
-    assert exporter.entered.wait(PATIENCE)
-    waits = threading.Thread(target=end_large, args=("waits",), daemon=True)
-    waits.start()
+    exporter, processor, waits = without_room(batching, kind, 60_000)
     until(lambda: processor.stats()["ended"] == 2, "the span that waits")
     processor.shutdown(100)
     exporter.let_go.set()

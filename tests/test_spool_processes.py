@@ -12,7 +12,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,7 @@ from .spooling import (  # noqa: F401
     segments,
     spooling_fixture,
 )
+from .starting import under_way
 
 pytestmark = posix
 
@@ -64,19 +65,8 @@ spool.close()
 """
 
 
-@contextmanager
-def started(code: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(directory)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+def started(code: str, directory: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    return under_way([sys.executable, "-c", code, str(directory)], stdout=subprocess.PIPE)
 
 
 # --- killed

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ from .collector import PATIENCE, Collector
 from .exporting import collector_fixture  # noqa: F401
 from .forks import in_child
 from .pages import ask, events, page_fixture, trace_names  # noqa: F401
-from .starting import NO_INSTRUMENTATION, environment, finished, python, run
+from .starting import NO_INSTRUMENTATION, environment, finished, python, run, under_way
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
@@ -34,23 +33,12 @@ APPLICATION = "print('app')\n"
 ANY = {"OTLPFAST_WEB": "127.0.0.1:0", "OTLPFAST_QUIET": "true"}
 
 
-@contextmanager
-def program(*command: str, cwd: Path | None = None, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """One that is under way, and is killed at the end."""
-    process = subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=environment(**variables),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+def program(
+    *command: str, cwd: Path | None = None, **variables: str
+) -> AbstractContextManager[subprocess.Popen[str]]:
+    """One that is under way, with these variables."""
+    outputs = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return under_way(command, cwd=cwd, env=environment(**variables), **outputs)
 
 
 def next_page(process: subprocess.Popen[str]) -> tuple[int, str]:

@@ -31,15 +31,15 @@ def fields(message: bytes | memoryview) -> Iterator[tuple[int, Value, memoryview
     at = 0
     while at < len(view):
         start = at
-        tag, at = _read_varint(view, at)
+        tag, at = read_varint(view, at)
         number, wire = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:
             raise ValueError(f"no protobuf message: a field has number {number}")
         value: Value = None
         if wire == VARINT:
-            value, at = _read_varint(view, at)
+            value, at = read_varint(view, at)
         elif wire == DELIMITED or wire in _FIXED:
-            length, at = _read_varint(view, at) if wire == DELIMITED else (_FIXED[wire], at)
+            length, at = read_varint(view, at) if wire == DELIMITED else (_FIXED[wire], at)
             if length > len(view) - at:
                 raise ValueError("no protobuf message: a field is cut off")
             value = view[at : at + length] if wire == DELIMITED else None
@@ -49,7 +49,7 @@ def fields(message: bytes | memoryview) -> Iterator[tuple[int, Value, memoryview
         yield number, value, view[start:at]
 
 
-def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
+def read_varint(view: memoryview, at: int) -> tuple[int, int]:
     """The number that starts there, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .._protobuf import _read_varint, fields
+from .._protobuf import fields, read_varint
 from .masking import is_secret, masked
 
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
@@ -106,12 +106,12 @@ def _glimpse(span: memoryview, origin: Origin) -> Glimpse:
         at += 1
         wire = tag & 7
         if tag >= 0x80:
-            tag, at = _read_varint(span, at - 1)
+            tag, at = read_varint(span, at - 1)
         if wire == 2:
             length = data[at]
             at += 1
             if length >= 0x80:
-                length, at = _read_varint(span, at - 1)
+                length, at = read_varint(span, at - 1)
             if tag == _TRACE_ID:
                 trace_id = data[at : at + length]
             elif tag == _SPAN_ID:
@@ -130,7 +130,7 @@ def _glimpse(span: memoryview, origin: Origin) -> Glimpse:
                 end = _fixed64(data, at)[0]
             at += 8
         elif wire == 0:
-            value, at = _read_varint(span, at)
+            value, at = read_varint(span, at)
             kind = value if tag == _KIND else kind
         else:
             at += 4
