@@ -12,7 +12,8 @@ RATE ?= 20000
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-NATIVE := $(wildcard src/otlpfast/*.pyx src/otlpfast/*/*.pyx src/otlpfast/*/*.pxd src/otlpfast/*/*.pxi)
+NATIVE := $(wildcard src/otlpfast/*.pyx src/otlpfast/*/*.pyx src/otlpfast/*/*.pxd src/otlpfast/*/*.pxi \
+    $(addprefix src/otlpfast/profiling/_sampler/*,.pxi .c .h))
 BUILT := $(VENV)/.built
 SANITIZED := build/sanitize/.built
 
@@ -81,7 +82,7 @@ lint: $(BUILT) $(VENV)/.group-lint ## ruff, cython-lint, mypy --strict, stubtest
 	$(BIN)/ruff format --check .
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src # calls pycodestyle by name
 	$(BIN)/python -m mypy
-	$(BIN)/python -m mypy.stubtest otlpfast._core
+	$(BIN)/python -m mypy.stubtest otlpfast._core otlpfast.profiling._sampler
 
 format: $(VENV)/.group-lint ## rewrite the Python sources as ruff would have them
 	$(BIN)/ruff check --fix .

@@ -1,8 +1,8 @@
-"""Builds the compiled core; what else there is to say about the package stands in pyproject.toml.
+"""Builds the compiled core and the compiled sampler; all else about the package stands in pyproject.toml.
 
-OTLPFAST_BUILD=auto      the default: the compiled core, or one line of warning and the pure package
-OTLPFAST_BUILD=require   the compiled core, or the build fails
-OTLPFAST_BUILD=pure      no compiled core: a py3-none-any wheel
+OTLPFAST_BUILD=auto      the default: both, or one line of warning and the pure package
+OTLPFAST_BUILD=require   both, or the build fails
+OTLPFAST_BUILD=pure      neither: a py3-none-any wheel
 OTLPFAST_PGO=1           the core is compiled twice: the second time with a profile of bench/training.py (gcc)
 OTLPFAST_SANITIZE=1      the compiled core under AddressSanitizer and UndefinedBehaviorSanitizer (gcc)
 """
@@ -14,8 +14,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
 from textwrap import shorten
 
@@ -23,6 +25,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 BUILDS = ("auto", "require", "pure")
+CORE = "otlpfast._core"
+SAMPLER = "otlpfast.profiling._sampler"
 SANITIZERS = "-fsanitize=address,undefined"
 TRAINING = "bench/training.py"
 # The second build has to find its profile, or it fails. Counts that threads made at once need not add up.
@@ -66,7 +70,7 @@ def warn(message: str, reason: object) -> None:
     print(f"otlpfast: warning: {message} ({shorten(str(reason), 200, placeholder=' ...')})", file=sys.stderr)
 
 
-class BuildCore(build_ext):
+class BuildNative(build_ext):
     """build_ext that generates C in the build directory and, in auto mode, can do without a compiler."""
 
     def run(self) -> None:
@@ -97,7 +101,7 @@ class BuildCore(build_ext):
         )
         ext.sources = translated[0].sources
         compiling, linking = self._flags()
-        if PGO and not SANITIZE:
+        if PGO and not SANITIZE and ext.name == CORE:
             self._build_with_a_profile(ext, compiling, linking)
         else:
             self._build(ext, compiling, linking)
@@ -181,10 +185,20 @@ class BuildCore(build_ext):
             wheel.root_is_pure = True
 
 
-core = Extension("otlpfast._core", ["src/otlpfast/_core.pyx"])
+def extensions() -> list[Extension]:
+    """The core; and the sampler, which reads the frames of CPython, where it knows them."""
+    found = [Extension(CORE, ["src/otlpfast/_core.pyx"])]
+    has_gil = not sysconfig.get_config_var("Py_GIL_DISABLED")
+    if sys.implementation.name == "cpython" and sys.platform in ("linux", "darwin") and has_gil:
+        parts = "src/otlpfast/profiling/_sampler"
+        sources = [f"{parts}.pyx", *sorted(glob(f"{parts}/*.c"))]
+        found.append(Extension(SAMPLER, sources, include_dirs=["src/otlpfast/profiling"]))
+    return found
+
+
 setup(
-    ext_modules=[] if BUILD == "pure" else [core],
-    cmdclass={"build_ext": BuildCore},
+    ext_modules=[] if BUILD == "pure" else extensions(),
+    cmdclass={"build_ext": BuildNative},
     # What the training imports. Asked what a build takes, setuptools looks here, in a run of egg_info; a
     # front end installs it then for this build alone. In other runs setuptools would try that itself.
     setup_requires=["opentelemetry-sdk>=1.45"] if PGO and "egg_info" in sys.argv else [],

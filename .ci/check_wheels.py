@@ -12,7 +12,8 @@ IN_WHEEL = (
     r"otlpfast/[\w/]+\.pyi?|otlpfast/py\.typed|otlpfast/web/static/\w+\.(html|css|js|svg)|"
     r"otlpfast-[\w.]+\.dist-info/[\w./]+"
 )
-EXTENSION = r"otlpfast/_core\.[\w.-]+\.(so|pyd)"
+EXTENSION = r"otlpfast/(_core|profiling/_sampler)\.[\w.-]+\.(so|pyd)"
+SAMPLER = "src/otlpfast/profiling/_sampler/"
 NEEDED_IN_WHEEL = {
     "otlpfast/__init__.py",
     "otlpfast/_pure/__init__.py",
@@ -27,6 +28,7 @@ NEEDED_IN_SDIST = {
     "README.md",
     "src/otlpfast/_core.pyx",
     "src/otlpfast/_core.pyi",
+    "src/otlpfast/profiling/_sampler.pyx",
     "src/otlpfast/web/static/index.html",
 }
 
@@ -36,18 +38,20 @@ def wheel_faults(names: set[str], *, compiled: bool) -> list[str]:
     extensions = {name for name in names if re.fullmatch(EXTENSION, name)}
     faults = [f"missing: {name}" for name in NEEDED_IN_WHEEL - names]
     faults += [f"not expected: {name}" for name in names - extensions if not re.fullmatch(IN_WHEEL, name)]
-    if len(extensions) != compiled:
-        faults.append(f"compiled core: {sorted(extensions) or 'none'}")
+    if len(extensions) != 2 * compiled:
+        faults.append(f"compiled core and sampler: {sorted(extensions) or 'none'}")
     return faults
 
 
 def sdist_faults(names: set[str]) -> list[str]:
     """One line for each fault of an sdist that has these files (named without its top directory)."""
     faults = [f"missing: {name}" for name in NEEDED_IN_SDIST - names]
-    for folder, kind in [("src/otlpfast/_core/", ".pxi"), ("src/otlpfast/_core/", ".pxd"), ("tests/", ".py")]:
+    core, tests = "src/otlpfast/_core/", "tests/"
+    for folder, kind in [(core, ".pxi"), (core, ".pxd"), (SAMPLER, ".c"), (SAMPLER, ".h"), (tests, ".py")]:
         if not any(name.startswith(folder) and name.endswith(kind) for name in names):
             faults.append(f"missing: {folder}*{kind}")
-    return faults + [f"generated: {name}" for name in names if re.search(r"\.(c|so|pyd|pyc)$", name)]
+    generated = {name for name in names if re.search(r"\.(c|so|pyd|pyc)$", name)}
+    return faults + [f"generated: {name}" for name in generated if not name.startswith(SAMPLER)]
 
 
 def main(directory: Path) -> int:

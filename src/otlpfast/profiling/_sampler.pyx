@@ -1,0 +1,28 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: embedsignature=True, embedsignature.format=clinic, binding=False, auto_pickle=False
+# cython: autotestdict=False
+"""The native part of profiling, which reads the interpreter's own frames. Loaded by ``_native`` alone."""
+
+cimport cython
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+
+cdef extern from "Python.h":
+    ctypedef struct PyThreadState:
+        pass
+    ctypedef struct PyCodeObject:
+        pass
+    PyThreadState *PyThreadState_Get()
+    int PyCode_Addr2Line(PyCodeObject *code, int instruction)
+
+cdef extern from "_sampler/frames.h":
+    ctypedef struct Place "otlpfast_frame":
+        PyCodeObject *code
+        int32_t instruction
+    int otlpfast_walk(PyThreadState *thread, Place *places, int most) noexcept
+
+cdef enum:
+    MOST_FRAMES = 512
+
+include "_sampler/stacks.pxi"
