@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .profile import Frame, Profile, Sample, ValueType
+from .recording import ProfilerBusyError, Recording
 
-__all__ = ["Frame", "Profile", "Sample", "ValueType"]
+__all__ = ["Frame", "Profile", "ProfilerBusyError", "Recording", "Sample", "ValueType"]
