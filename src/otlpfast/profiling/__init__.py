@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from ._readings import RuntimeSnapshot
-from .alerts import Alert, Alerts, Threshold
-from .profile import Frame, Profile, Sample, ValueType
-from .recording import ProfilerBusyError, Recording
-from .runtime import RuntimeStatistics
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._readings import RuntimeSnapshot
+    from .alerts import Alert, Alerts, Threshold
+    from .profile import Frame, Profile, Sample, ValueType
+    from .recording import ProfilerBusyError, Recording
+    from .runtime import RuntimeStatistics
 
 __all__ = [
     "Alert",
@@ -21,3 +24,31 @@ __all__ = [
     "Threshold",
     "ValueType",
 ]
+
+# Where each name is loaded from when it is first used: a profile of threads takes no metrics, and so on.
+_HOMES = {
+    "_readings": ("RuntimeSnapshot",),
+    "alerts": ("Alert", "Alerts", "Threshold"),
+    "profile": ("Frame", "Profile", "Sample", "ValueType"),
+    "recording": ("ProfilerBusyError", "Recording"),
+    "runtime": ("RuntimeStatistics",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def _load(name: str) -> object:
+    if name in _HOMES:
+        return __import__(f"{__name__}.{name}", fromlist=["__name__"])
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(_load(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _load  # by another name, lest type checkers believe that every name is there
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
