@@ -296,7 +296,8 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 NUMBERS = st.integers(-(10**6), 10**6)
 STACKS = st.lists(st.sampled_from([MAIN, GET, RENDER, LAMBDA, WALK]), max_size=5).map(tuple)
-SAMPLES = st.lists(st.builds(Sample, STACKS, st.tuples(NUMBERS, NUMBERS)), max_size=8).map(tuple)
+VALUES = st.tuples(NUMBERS, NUMBERS)
+SAMPLES = st.lists(st.builds(Sample, STACKS, VALUES, st.just(())), max_size=8).map(tuple)
 
 
 @given(SAMPLES, SAMPLES)
