@@ -57,6 +57,16 @@ SHOP = cpu(
     ((MAIN,), 2, ()),
 )
 
+HOSTILE_NAMES = (
+    'a";]]><script>alert(1)</script>',
+    "b;c d\n0 9",
+    "\x00\x1b[31m\u202e",
+    "f\udc80",
+    "",
+    "'&lt;" * 50,
+)
+HOSTILE = cpu(*(((Frame(name, name, 1, 1), MAIN), 1, (("thread", name),)) for name in HOSTILE_NAMES))
+
 
 def _messages() -> Any:
     """The class of pprof's Profile: field names and numbers of profile.proto."""

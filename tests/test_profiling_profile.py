@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otlpfast.profiling import Frame, Profile, Sample
+from otlpfast.profiling import Profile, Sample
 from otlpfast.profiling._names import module_of, place_of
 from otlpfast.profiling._units import amount, percentage
 
@@ -20,6 +20,7 @@ from .profiles import (
     DECODE,
     GET,
     HEAP,
+    HOSTILE,
     LAMBDA,
     MAIN,
     OTHER_TRACE,
@@ -31,8 +32,6 @@ from .profiles import (
     WALK,
     cpu,
 )
-
-HOSTILE = ('a";]]><script>alert(1)</script>', "b;c d\n0 9", "\x00\x1b[31m\u202e", "f\udc80", "", "'&lt;" * 50)
 
 
 def test_a_table_of_functions() -> None:
@@ -213,12 +212,8 @@ def test_collapsed_stacks() -> None:
     assert "manage.main;views.Orders.get;views.render 500" in lines
     assert "manage.main;tree.walk;tree.walk;tree.walk 9" in lines
     assert "manage.main 2" in lines
-    hostile = SHOP.to_folded() + hostile_profile().to_folded("samples")
+    hostile = SHOP.to_folded() + HOSTILE.to_folded("samples")
     assert all(line.rpartition(" ")[2].lstrip("-").isdigit() for line in hostile.splitlines())
-
-
-def hostile_profile() -> Profile:
-    return cpu(*(((Frame(name, name, 1, 1), MAIN), 1, (("thread", name),)) for name in HOSTILE))
 
 
 # What https://www.speedscope.app/file-format-schema.json asks of a file of sampled profiles.
@@ -270,7 +265,7 @@ def test_speedscope_shows_a_difference_as_two_views() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pb.gz", ".pprof", ".speedscope.json", ".svg", ".txt", ".folded"])
-@pytest.mark.parametrize("profile", [SHOP, hostile_profile(), cpu()], ids=["shop", "hostile", "empty"])
+@pytest.mark.parametrize("profile", [SHOP, HOSTILE, cpu()], ids=["shop", "hostile", "empty"])
 def test_files_by_their_suffix(tmp_path: Path, suffix: str, profile: Profile) -> None:
     path = profile.save(str(tmp_path / f"profile{suffix}"))
     assert path == tmp_path / f"profile{suffix}"
