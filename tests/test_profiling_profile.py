@@ -48,7 +48,7 @@ def test_a_table_of_functions() -> None:
         "     770ms 10.25% 93.21%      770ms 10.25%  json.decoder.JSONDecoder.decode "
         "/usr/lib/python3.11/json/decoder.py:330\n"
         "     400ms  5.33% 98.54%      400ms  5.33%  orm.query.Query.all "
-        "/srv/venv/lib/python3.11/site-packages/orm/query.py:70\n"
+        "/srv/venv/lib/python3.11/site-packages/orm/query.py:70"
     )
 
 

@@ -2,7 +2,59 @@
 
 from __future__ import annotations
 
-from .profile import Frame, Label, Profile, Sample, Stack, ValueType
-from .recording import ProfilerBusyError, Recording
+from typing import TYPE_CHECKING
 
-__all__ = ["Frame", "Label", "Profile", "ProfilerBusyError", "Recording", "Sample", "Stack", "ValueType"]
+if TYPE_CHECKING:
+    from ._readings import RuntimeSnapshot
+    from ._top import Top, TopRow
+    from .alerts import Alert, Alerts, Threshold
+    from .profile import Frame, Label, Profile, Sample, Stack, ValueType
+    from .recording import ProfilerBusyError, Recording
+    from .runtime import RuntimeStatistics
+
+__all__ = [
+    "Alert",
+    "Alerts",
+    "Frame",
+    "Label",
+    "Profile",
+    "ProfilerBusyError",
+    "Recording",
+    "RuntimeSnapshot",
+    "RuntimeStatistics",
+    "Sample",
+    "Stack",
+    "Threshold",
+    "Top",
+    "TopRow",
+    "ValueType",
+]
+
+# Where each name is loaded from when it is first used: a profile of threads takes no metrics, and so on.
+_HOMES = {
+    "_readings": ("RuntimeSnapshot",),
+    "_top": ("Top", "TopRow"),
+    "alerts": ("Alert", "Alerts", "Threshold"),
+    "profile": ("Frame", "Label", "Profile", "Sample", "Stack", "ValueType"),
+    "recording": ("ProfilerBusyError", "Recording"),
+    "runtime": ("RuntimeStatistics",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def _load(name: str) -> object:
+    if name in _HOMES:
+        return __import__(f"{__name__}.{name}", fromlist=["__name__"])
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(_load(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _load  # by another name, lest type checkers believe that every name is there
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

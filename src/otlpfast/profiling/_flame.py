@@ -71,6 +71,8 @@ def flame_graph(
 def _summary(profile: Profile, tree: Tree, unit: str) -> str:
     root = tree.root
     said = [f"{_amount(tree, root.value, unit)} in all" if root.weight else "no samples"]
+    if tree.signed:
+        said[0] += f", of {amount(root.weight, unit)} that changed"
     if profile.duration_nanos:
         said[0] += f", over {amount(profile.duration_nanos, 'nanoseconds')}"
     if _has_merged(root):

@@ -65,7 +65,7 @@ class Top:
             flat, cum = amount(row.flat, unit, scale), amount(row.cum, unit, scale)
             place = f" {row.filename}:{row.line}" if row.filename else ""
             lines.append(f"{flat:>10} {shares[0]} {shares[1]} {cum:>10} {shares[2]}  {row.function}{place}")
-        return "\n".join(map(_one_line, lines)) + "\n"
+        return "\n".join(map(_one_line, lines))
 
 
 def top(profile: Profile, n: int, value: str | None, by: By, granularity: Granularity) -> Top:
