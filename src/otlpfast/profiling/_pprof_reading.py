@@ -5,8 +5,9 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain
 
-from .._protobuf import Value, fields, read_varint
+from .._protobuf import Value, fields
 from ._pprof import KIND
 from .profile import Frame, Label, Profile, Sample, Stack, ValueType
 
@@ -86,13 +87,11 @@ class _Reader:
         key = bytes(ids[0]) if len(ids) == 1 and isinstance(ids[0], memoryview) else None
         if key is not None and key in stacks:
             return stacks[key]
-        stack: list[Frame] = []
-        for number in _numbers(ids):
-            stack += locations[number]
-            if self._frames + len(stack) > MAX_FRAMES:
-                raise ValueError(f"its stacks have more than {MAX_FRAMES:,} frames")
-        self._frames += len(stack)
-        made = tuple(stack)
+        parts = [locations[number] for number in _numbers(ids)]
+        self._frames += sum(map(len, parts))
+        if self._frames > MAX_FRAMES:
+            raise ValueError(f"its stacks have more than {MAX_FRAMES:,} frames")
+        made = tuple(chain.from_iterable(parts))
         if key is not None:
             stacks[key] = made
         return made
@@ -184,15 +183,17 @@ def _packed(view: memoryview) -> list[int]:
     if octets.isascii():  # each number in a byte
         return list(octets)
     numbers = []
-    at = 0
-    while at < len(octets):
-        byte = octets[at]
-        if byte < 0x80:
-            numbers.append(byte)
-            at += 1
-        else:
-            number, at = read_varint(view, at)
-            numbers.append(number)
+    number = shift = 0
+    for octet in octets:
+        number |= (octet & 0x7F) << shift
+        shift += 7
+        if octet < 0x80:
+            numbers.append(number & _U64 - 1)
+            number = shift = 0
+        elif shift == 70:
+            break
+    if shift:
+        raise ValueError("no pprof profile: a number does not end")
     return numbers
 
 
