@@ -235,6 +235,7 @@ def shop_fixture(tmp_path: Path) -> Path:
 
 
 Row = tuple[str, ...]
+SHOWING = re.compile("^Showing nodes .*$", re.MULTILINE)
 
 
 def rows(table: str) -> dict[str, Row]:
@@ -255,7 +256,7 @@ def random_profile(types: tuple[ValueType, ...], seed: int, *, negative: bool) -
         stack = tuple(frames[int(chance.triangular(0, 60, 5))] for _ in range(chance.randrange(1, 12)))
         sign = chance.choice((1, -1)) if negative else 1
         samples.append(Sample(stack, tuple(sign * int(chance.paretovariate(0.4)) for _ in types)))
-    return Profile("random", types, tuple(samples), 1)
+    return Profile("random", types, tuple(samples), 1).merge()  # equal stacks once, as profilers give them
 
 
 @needs_go
@@ -270,9 +271,7 @@ def test_numbers_are_those_of_go_tool_pprof(
         options = (f"-sample_index={kind}", "-nodefraction=0", "-edgefraction=0", "-nodecount=1000")
         theirs, ours = pprof(path, "-top", *options), str(profile.top(1000, kind))
         assert rows(ours) == rows(theirs)
-        assert (
-            re.search("^Showing nodes .*$", ours, re.M)[0] == re.search("^Showing nodes .*$", theirs, re.M)[0]
-        )  # type: ignore[index]
+        assert SHOWING.findall(ours) == SHOWING.findall(theirs)
 
 
 @needs_go
