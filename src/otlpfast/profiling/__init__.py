@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._readings import RuntimeSnapshot
+    from ._top import Top, TopRow
     from .alerts import Alert, Alerts, Threshold
-    from .profile import Frame, Profile, Sample, ValueType
+    from .profile import Frame, Label, Profile, Sample, Stack, ValueType
     from .recording import ProfilerBusyError, Recording
     from .runtime import RuntimeStatistics
 
@@ -15,21 +16,26 @@ __all__ = [
     "Alert",
     "Alerts",
     "Frame",
+    "Label",
     "Profile",
     "ProfilerBusyError",
     "Recording",
     "RuntimeSnapshot",
     "RuntimeStatistics",
     "Sample",
+    "Stack",
     "Threshold",
+    "Top",
+    "TopRow",
     "ValueType",
 ]
 
 # Where each name is loaded from when it is first used: a profile of threads takes no metrics, and so on.
 _HOMES = {
     "_readings": ("RuntimeSnapshot",),
+    "_top": ("Top", "TopRow"),
     "alerts": ("Alert", "Alerts", "Threshold"),
-    "profile": ("Frame", "Profile", "Sample", "ValueType"),
+    "profile": ("Frame", "Label", "Profile", "Sample", "Stack", "ValueType"),
     "recording": ("ProfilerBusyError", "Recording"),
     "runtime": ("RuntimeStatistics",),
 }
