@@ -17,6 +17,9 @@ class StackTable:
     def add_current(self) -> int:
         """The number of the caller's own stack."""
 
+def main_ident() -> int:
+    """The main thread's ident, also where threading has been patched and says another."""
+
 def look(stacks: StackTable) -> list[tuple[int, int, Any, Any]] | None:
     """Of each thread that runs Python code its ident, the number of its stack, its running loop and task.
 

@@ -27,6 +27,8 @@ void otlpfast_end_threads(void) {
 #endif
 }
 
+uint64_t otlpfast_main_ident(void) { return _PyRuntime.main_thread; }
+
 PyThreadState *otlpfast_first_thread(void) {
 #if PY_VERSION_HEX >= 0x030B0000
     return PyInterpreterState_Main()->threads.head;

@@ -20,6 +20,9 @@ typedef struct {
 int otlpfast_begin_threads(void);
 void otlpfast_end_threads(void);
 
+/* threading.get_ident() of the main thread, whatever threading has been patched to say. */
+uint64_t otlpfast_main_ident(void);
+
 PyThreadState *otlpfast_first_thread(void);
 PyThreadState *otlpfast_next_thread(PyThreadState *thread);
 
