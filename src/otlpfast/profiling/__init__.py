@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .cpu import start_cpu
 from .profile import Frame, Profile, Sample, ValueType
 from .recording import ProfilerBusyError, Recording
 from .stacks import Leak, dump, leaks, tasks, text, threads
@@ -17,6 +18,7 @@ __all__ = [
     "ValueType",
     "dump",
     "leaks",
+    "start_cpu",
     "start_wall",
     "tasks",
     "text",

@@ -53,3 +53,27 @@ class WallCounter:
         """(number of the stack, number of the work, count, nanoseconds) of each."""
     def work(self, number: int) -> tuple[int, int, int, str | None, str | None]:
         """(label number of the thread, trace id, span id, span name, task name); 0 and None are unknown."""
+
+@final
+class CpuSampler:
+    """Counts the stacks on which threads use CPU time. One at a time in a process.
+
+    Args:
+        period: of CPU time of a thread between two samples, in nanoseconds.
+        names: ThreadNames.
+    """
+
+    lost: int
+    refused: int
+    def __new__(cls, period: int, names: ThreadNames) -> CpuSampler: ...
+    def start(self) -> None:
+        """Begins with the threads there are. OSError where that can't be, RuntimeError where one runs."""
+    def look(self, but_this: bool = ...) -> bool:
+        """Takes what was sampled; finds threads that have begun, and those that have ended."""
+    def stop(self) -> bool:
+        """Ends it. False if another handler of SIGPROF has meanwhile replaced the one that samples."""
+    def samples(self) -> list[tuple[tuple[tuple[CodeType, int], ...] | str, int, int]]:
+        """What was counted: (frames, number of the name, ticks) of each stack of each thread."""
+
+def can_sample_cpu() -> bool: ...
+def forget_cpu() -> None: ...

@@ -4,12 +4,16 @@
 """The native part of profiling, which reads the interpreter's own frames. Loaded by ``_native`` alone."""
 
 import sys
+import time
 
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.errno cimport ESRCH, errno
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memset
+from libc.string cimport memset, strerror
+
+from types import MethodType
 
 from opentelemetry.trace import SpanContext
 
@@ -34,3 +38,4 @@ include "_sampler/stacks.pxi"
 include "_sampler/look.pxi"
 include "_sampler/work.pxi"
 include "_sampler/wall.pxi"
+include "_sampler/cpu.pxi"
