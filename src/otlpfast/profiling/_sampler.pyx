@@ -9,6 +9,10 @@ import time
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport ESRCH, errno
+from sys import intern
+
+cimport cython
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset, strerror
@@ -22,7 +26,10 @@ cdef extern from "Python.h":
         pass
     ctypedef struct PyCodeObject:
         pass
+    ctypedef struct PyTypeObject:
+        pass
     PyThreadState *PyThreadState_Get()
+    PyObject *PyThreadState_GetDict()
     int PyCode_Addr2Line(PyCodeObject *code, int instruction)
 
 cdef extern from "_sampler/frames.h":
@@ -39,3 +46,4 @@ include "_sampler/look.pxi"
 include "_sampler/work.pxi"
 include "_sampler/wall.pxi"
 include "_sampler/cpu.pxi"
+include "_sampler/labels.pxi"
