@@ -5,14 +5,11 @@
 
 import sys
 import time
-
-cimport cython
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.errno cimport ESRCH, errno
 from sys import intern
 
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.errno cimport ESRCH, errno
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset, strerror
@@ -45,5 +42,5 @@ include "_sampler/stacks.pxi"
 include "_sampler/look.pxi"
 include "_sampler/work.pxi"
 include "_sampler/wall.pxi"
-include "_sampler/cpu.pxi"
 include "_sampler/labels.pxi"
+include "_sampler/cpu.pxi"
