@@ -209,14 +209,15 @@ cdef class CpuSampler:
                 self._end_thread(&otlpfast_threads[at])
 
     cdef void _unwatch(self, Watched *watched) noexcept:
-        cdef uint32_t missing = otlpfast_cpu_unwatch(watched), stack = STACK_UNSEEN
+        cdef uint32_t missing = otlpfast_cpu_unwatch(watched), stack = STACK_UNSEEN, labels = 0
         cdef const CpuSample *last
         self._drain(watched)
         last = otlpfast_cpu_last(watched)
         if missing == 1 and last != NULL:
             stack = self._stack_of(last)
+            labels = watched.labels if last.labels != OTLPFAST_BARE else 0
         if missing:
-            self._count(stack, watched.name, missing)
+            self._count(stack, watched.name, labels, missing)
 
     cdef void _free(self, Watched *watched) noexcept:
         self._drain(watched)
