@@ -5,6 +5,7 @@
 
 import sys
 import time
+from sys import intern
 
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
@@ -22,7 +23,10 @@ cdef extern from "Python.h":
         pass
     ctypedef struct PyCodeObject:
         pass
+    ctypedef struct PyTypeObject:
+        pass
     PyThreadState *PyThreadState_Get()
+    PyObject *PyThreadState_GetDict()
     int PyCode_Addr2Line(PyCodeObject *code, int instruction)
 
 cdef extern from "_sampler/frames.h":
@@ -38,4 +42,5 @@ include "_sampler/stacks.pxi"
 include "_sampler/look.pxi"
 include "_sampler/work.pxi"
 include "_sampler/wall.pxi"
+include "_sampler/labels.pxi"
 include "_sampler/cpu.pxi"
