@@ -101,7 +101,7 @@ class Clocked:
 
 
 def test_shares_of_time_are_those_of_the_clock() -> None:
-    """Of waiting, wherever: computing is seen right while it leaves the GIL, if the machine has a core to spare."""
+    """Of waits: on a machine without a core to spare, whoever computes holds up the sampler too."""
     clocked, seen, looks = Clocked(), Counter[str](), 0
     deadline = time.monotonic() + PATIENCE
     while looks < 1_000 and time.monotonic() < deadline:
