@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from .profile import Frame, Profile, Sample, ValueType
-from .recording import ProfilerBusyError, Recording
-from .stacks import Leak, dump, leaks, tasks, text, threads
-from .wall import start_wall
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._leaks import Leak, leaks
+    from ._readings import RuntimeSnapshot
+    from .alerts import Alert, Alerts, Threshold
+    from .profile import Frame, Profile, Sample, ValueType
+    from .recording import ProfilerBusyError, Recording
+    from .runtime import RuntimeStatistics
+    from .stacks import dump, tasks, text, threads
+    from .wall import start_wall
 
 __all__ = [
+    "Alert",
+    "Alerts",
     "Frame",
     "Leak",
     "Profile",
     "ProfilerBusyError",
     "Recording",
+    "RuntimeSnapshot",
+    "RuntimeStatistics",
     "Sample",
+    "Threshold",
     "ValueType",
     "dump",
     "leaks",
@@ -22,3 +34,34 @@ __all__ = [
     "text",
     "threads",
 ]
+
+# Where each name is loaded from when it is first used: a profile of threads takes no metrics, and so on.
+_HOMES = {
+    "_leaks": ("Leak", "leaks"),
+    "_readings": ("RuntimeSnapshot",),
+    "alerts": ("Alert", "Alerts", "Threshold"),
+    "profile": ("Frame", "Profile", "Sample", "ValueType"),
+    "recording": ("ProfilerBusyError", "Recording"),
+    "runtime": ("RuntimeStatistics",),
+    "stacks": ("dump", "tasks", "text", "threads"),
+    "wall": ("start_wall",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def _load(name: str) -> object:
+    if name in _HOMES:
+        return __import__(f"{__name__}.{name}", fromlist=["__name__"])
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(_load(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _load  # by another name, lest type checkers believe that every name is there
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
