@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._leaks import Leak, leaks
     from ._readings import RuntimeSnapshot
     from ._top import Top, TopRow
     from .alerts import Alert, Alerts, Threshold
@@ -43,6 +44,7 @@ __all__ = [
 
 # Where each name is loaded from when it is first used: a profile of threads takes no metrics, and so on.
 _HOMES = {
+    "_leaks": ("Leak", "leaks"),
     "_readings": ("RuntimeSnapshot",),
     "_top": ("Top", "TopRow"),
     "alerts": ("Alert", "Alerts", "Threshold"),
