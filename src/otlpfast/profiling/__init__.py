@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._readings import RuntimeSnapshot
     from .alerts import Alert, Alerts, Threshold
+    from .heap import HeapRecording, heap_profile, start_heap
     from .profile import Frame, Profile, Sample, ValueType
     from .recording import ProfilerBusyError, Recording
     from .runtime import RuntimeStatistics
@@ -15,6 +16,7 @@ __all__ = [
     "Alert",
     "Alerts",
     "Frame",
+    "HeapRecording",
     "Profile",
     "ProfilerBusyError",
     "Recording",
@@ -23,12 +25,15 @@ __all__ = [
     "Sample",
     "Threshold",
     "ValueType",
+    "heap_profile",
+    "start_heap",
 ]
 
 # Where each name is loaded from when it is first used: a profile of threads takes no metrics, and so on.
 _HOMES = {
     "_readings": ("RuntimeSnapshot",),
     "alerts": ("Alert", "Alerts", "Threshold"),
+    "heap": ("HeapRecording", "heap_profile", "start_heap"),
     "profile": ("Frame", "Profile", "Sample", "ValueType"),
     "recording": ("ProfilerBusyError", "Recording"),
     "runtime": ("RuntimeStatistics",),
