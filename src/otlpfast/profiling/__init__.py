@@ -10,16 +10,18 @@ if TYPE_CHECKING:
     from ._top import Top, TopRow
     from .alerts import Alert, Alerts, Threshold
     from .cpu import start_cpu
+    from .heap import HeapRecording, heap_profile, start_heap
     from .profile import Frame, Label, Profile, Sample, Stack, ValueType
     from .recording import ProfilerBusyError, Recording
     from .runtime import RuntimeStatistics
-    from .stacks import Leak, dump, leaks, tasks, text, threads
+    from .stacks import dump, tasks, text, threads
     from .wall import start_wall
 
 __all__ = [
     "Alert",
     "Alerts",
     "Frame",
+    "HeapRecording",
     "Label",
     "Leak",
     "Profile",
@@ -34,8 +36,10 @@ __all__ = [
     "TopRow",
     "ValueType",
     "dump",
+    "heap_profile",
     "leaks",
     "start_cpu",
+    "start_heap",
     "start_wall",
     "tasks",
     "text",
@@ -49,10 +53,11 @@ _HOMES = {
     "_top": ("Top", "TopRow"),
     "alerts": ("Alert", "Alerts", "Threshold"),
     "cpu": ("start_cpu",),
+    "heap": ("HeapRecording", "heap_profile", "start_heap"),
     "profile": ("Frame", "Label", "Profile", "Sample", "Stack", "ValueType"),
     "recording": ("ProfilerBusyError", "Recording"),
     "runtime": ("RuntimeStatistics",),
-    "stacks": ("Leak", "dump", "leaks", "tasks", "text", "threads"),
+    "stacks": ("dump", "tasks", "text", "threads"),
     "wall": ("start_wall",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
