@@ -26,3 +26,4 @@ cdef enum:
     MOST_FRAMES = 512
 
 include "_sampler/stacks.pxi"
+include "_sampler/locks.pxi"
