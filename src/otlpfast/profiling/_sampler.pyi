@@ -2,6 +2,8 @@ from collections.abc import Callable
 from types import CodeType
 from typing import final
 
+from typing_extensions import disjoint_base
+
 @final
 class StackTable:
     """Stacks that were seen, each under a number from 1; 0 stands for the stack that had no room.
@@ -26,9 +28,10 @@ def watch_locks(told: Callable[[int, CodeType | None, int], object] | None, one_
         one_in: it is called after one wait of so many, chosen at random.
     """
 
-class _Watched:
-    def __init__(self, *args: object, **kwargs: object) -> None: ...
+@disjoint_base
+class _Watched: ...
 
+@disjoint_base
 class Lock(_Watched):
     """``_thread.lock`` that tells of waits."""
 
@@ -42,6 +45,7 @@ class Lock(_Watched):
     def locked_lock(self) -> bool: ...
     def _at_fork_reinit(self) -> None: ...
 
+@disjoint_base
 class RLock(_Watched):
     """``_thread.RLock`` that tells of waits."""
 
