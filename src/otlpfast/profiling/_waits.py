@@ -73,9 +73,9 @@ def _span() -> tuple[int, int, str]:
     return 0, 0, ""
 
 
-# What two waits that are counted together have in common: kind, number of the stack, leaf, holder (the id of a
-# code and a line in it), names of thread and task, trace_id, span_id, name of the span. A plain tuple: it is made
-# while a lock is held that others wait for.
+# What two waits that are counted together have in common: kind, number of the stack, leaf, holder (id of a code
+# and a line in it), names of thread and task, trace_id, span_id, name of the span. A plain tuple, because it is
+# made while a lock is held that others wait for.
 _Key = tuple[str, int, "Frame | None", "tuple[int, int] | None", str, str, int, int, str]
 
 
@@ -181,8 +181,7 @@ class Waits:
         )
 
     def _samples(self, kind: str) -> tuple[Sample, ...]:
-        with self._changing:
-            totals = [(key, total[0], total[1]) for key, total in self._totals.items() if key[0] == kind]
+        totals = self._copied(kind)
         stacks: dict[tuple[int, Frame | None], Stack | None] = {}
         sums: dict[tuple[Stack, tuple[Label, ...]], list[float]] = {}
         for key, count, delay in totals:
@@ -199,6 +198,19 @@ class Waits:
             Sample(stack, (max(round(count), 1), round(delay)), labels)
             for (stack, labels), (count, delay) in sums.items()
         )
+
+    def _copied(self, kind: str) -> list[tuple[_Key, float, float]]:
+        thread = _thread.get_ident()
+        is_busy = thread in self._busy
+        try:
+            self._busy.add(
+                thread
+            )  # the lock is re-entrant: a signal handler may not change what is looked through
+            with self._changing:
+                return [(key, *total) for key, total in self._totals.items() if key[0] == kind]  # type: ignore[misc]
+        finally:
+            if not is_busy:
+                self._busy.discard(thread)
 
     def _period(self, kind: str) -> tuple[int, ValueType]:
         if kind == "block":
