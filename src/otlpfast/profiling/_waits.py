@@ -73,9 +73,9 @@ def _span() -> tuple[int, int, str]:
     return 0, 0, ""
 
 
-# What two waits that are counted together have in common: kind, number of the stack, leaf, holder (id of a code
-# and a line in it), names of thread and task, trace_id, span_id, name of the span. A plain tuple, because it is
-# made while a lock is held that others wait for.
+# What waits that are counted together have in common: kind, number of the stack, leaf, holder (the id of a
+# code, and a line), names of thread and task, trace_id, span_id, name of the span. A plain tuple, because it
+# is made while a lock is held that others wait for.
 _Key = tuple[str, int, "Frame | None", "tuple[int, int] | None", str, str, int, int, str]
 
 
@@ -93,6 +93,7 @@ class Waits:
 
     def __init__(self, block_rate: int, mutex_fraction: int) -> None:
         self.block_rate, self.mutex_fraction = block_rate, mutex_fraction
+        self._ended: int | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -104,7 +105,8 @@ class Waits:
         self._totals: dict[_Key, list[float]] = {}
         self._holders: dict[int, CodeType] = {}
         self._began_unix_nano, self._began = time.time_ns(), time.monotonic_ns()
-        self._ended: int | None = None
+        if self._ended is not None:
+            self._ended = self._began
         self._process = os.getpid()
 
     def end(self) -> None:
