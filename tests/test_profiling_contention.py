@@ -76,7 +76,9 @@ def test_locks_that_are_free_are_not_counted() -> None:
     lock, again, semaphore = threading.Lock(), threading.RLock(), threading.Semaphore(2)
     for _ in range(1000):
         with lock, again, again, semaphore:
-            assert not lock.acquire(blocking=False)
+            assert not lock.acquire(blocking=False) and not lock.acquire(timeout=0)
+            assert semaphore.acquire() and not semaphore.acquire(timeout=0) and not semaphore.acquire(False)
+            semaphore.release()
     assert not those(mutex(), "test_locks_that_are_free_are_not_counted")
 
 

@@ -27,7 +27,7 @@ import pytest
 import otlpfast
 from otlpfast.profiling import _patches, contention
 
-from .contending import PATIENCE, held_elsewhere, later, profiled_fixture, seen  # noqa: F401
+from .contending import PATIENCE, held_elsewhere, later, profiled_fixture, those  # noqa: F401
 from .forks import in_child
 
 PLAIN = {"Lock": _thread.allocate_lock, "RLock": _thread.RLock}
@@ -329,15 +329,17 @@ def test_handlers_that_wait_for_locks_come_between_without_a_deadlock(alarm: Any
 @pytest.mark.usefixtures("profiled")
 def test_a_child_counts_its_own_waits_alone(name: str) -> None:
     lock: Any = getattr(threading, name)()
+    here = "test_a_child_counts_its_own_waits_alone"
     with held_elsewhere(lock):
         assert not lock.acquire(timeout=0.01)
+        assert those(contention.mutex(), here)
 
         def work() -> list[Any]:
-            inherited = len(contention.mutex().samples)
+            inherited = len(those(contention.mutex(), here))
             taken = lock.acquire(timeout=0.01)
             lock._at_fork_reinit()
             with lock:
-                own = [sample.values[0] for sample in contention.mutex().samples]
+                own = [sample.values[0] for sample in those(contention.mutex(), here)]
             contention._handles[-1].stop()
             return [
                 inherited,

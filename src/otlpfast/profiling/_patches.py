@@ -121,7 +121,7 @@ def _acquiring(original: Method) -> Method:
     @functools.wraps(original)
     def acquire(self: Any, blocking: bool = True, timeout: float | None = None) -> Any:
         waits = _current
-        if waits is None or not blocking:
+        if waits is None or not blocking or not (timeout is None or timeout > 0):
             return original(self, blocking, timeout)
         if original(self, False):
             return True
