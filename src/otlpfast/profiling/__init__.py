@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .profile import Frame, Profile, Sample, ValueType
+from .profile import Frame, Label, Profile, Sample, Stack, ValueType
 from .recording import ProfilerBusyError, Recording
 
-__all__ = ["Frame", "Profile", "ProfilerBusyError", "Recording", "Sample", "ValueType"]
+__all__ = ["Frame", "Label", "Profile", "ProfilerBusyError", "Recording", "Sample", "Stack", "ValueType"]
