@@ -21,6 +21,7 @@ _STATIC = {
         for name, kind in (
             ("page.css", "text/css; charset=utf-8"),
             ("theme.js", "text/javascript; charset=utf-8"),
+            ("themes.js", "text/javascript; charset=utf-8"),
             ("page.js", "text/javascript; charset=utf-8"),
             ("dom.js", "text/javascript; charset=utf-8"),
             ("figures.js", "text/javascript; charset=utf-8"),

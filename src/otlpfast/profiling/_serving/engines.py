@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -15,9 +15,21 @@ _Running = TypeVar("_Running")
 
 
 class Shared(Generic[_Running]):
-    """An engine that there can be one of: begins with the first who wants it and ends with the last."""
+    """An engine that there can be one of: it begins with the first who wants it and ends with the last.
 
-    def __init__(self, start: Callable[..., _Running], stop: Callable[[_Running], object]) -> None:
+    Args:
+        find: the one that is on, whoever began it; None where there is none.
+        start: begins one.
+        stop: ends it.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[], _Running | None],
+        start: Callable[..., _Running],
+        stop: Callable[[_Running], object],
+    ) -> None:
+        self.find = find
         self._start = start
         self._stop = stop
         self.forget()
@@ -26,39 +38,38 @@ class Shared(Generic[_Running]):
         """In a forked child: whoever wanted it does so in the parent."""
         self._lock = threading.Lock()
         self._wanted = 0
-        self._running: _Running | None = None
+        self._own: _Running | None = None
 
-    @property
-    def running(self) -> _Running | None:
-        """The engine, where somebody wants it."""
-        return self._running
+    def want(self, **settings: Any) -> tuple[_Running, Callable[[], None]]:
+        """The engine that is on already, or a new one with these settings; and how to say that it is no more wanted.
 
-    def want(self, **settings: Any) -> _Running:
-        """Begins it, with these settings, where it does not run yet. ProfilerBusyError where others run it."""
+        ProfilerBusyError where it can't be had.
+        """
         with self._lock:
-            if self._running is None:
-                self._running = self._start(**settings)
+            running = self.find()
+            if running is None:
+                self._own = running = self._start(**settings)
+            if running is not self._own:
+                return running, _nothing  # whoever began it ends it
             self._wanted += 1
-            return self._running
+            return running, self._leave
 
-    def leave(self) -> None:
-        """Undoes one ``want()``."""
+    def _leave(self) -> None:
         with self._lock:
-            if self._wanted == 0:
-                return  # of before a fork
-            self._wanted -= 1
-            if self._wanted == 0 and self._running is not None:
-                running, self._running = self._running, None
-                self._stop(running)
+            self._wanted = max(self._wanted - 1, 0)
+            if self._wanted == 0 and self._own is not None:
+                own, self._own = self._own, None
+                self._stop(own)
 
-    @contextmanager
-    def wanted(self) -> Iterator[_Running]:
-        """It runs, as it does already or else with its own defaults."""
-        running = self.want()
-        try:
-            yield running
-        finally:
-            self.leave()
+
+def _nothing() -> None:
+    pass
+
+
+def _find_heap() -> HeapRecording | None:
+    from ..heap import heap_recording
+
+    return heap_recording()
 
 
 def _start_heap(**settings: Any) -> HeapRecording:
@@ -67,19 +78,17 @@ def _start_heap(**settings: Any) -> HeapRecording:
     return start_heap(**settings)
 
 
-def _start_contention(**settings: Any) -> Any:
-    from ..contention import start_contention
-
-    return start_contention(**settings)
+heap: Shared[HeapRecording] = Shared(_find_heap, _start_heap, lambda recording: recording.stop())
 
 
-heap: Shared[HeapRecording] = Shared(_start_heap, lambda recording: recording.stop())
-contention: Shared[Any] = Shared(_start_contention, lambda undo: undo.stop())
+def keep_on(undo: ExitStack, heap_too: bool) -> None:
+    """Has engines on until ``undo`` is closed."""
+    if heap_too:
+        undo.callback(heap.want()[1])
 
 
 def _in_child() -> None:
     heap.forget()
-    contention.forget()
 
 
 if hasattr(os, "register_at_fork"):

@@ -76,6 +76,8 @@ def awaited(connection: socket.socket, seconds: float) -> bool:
             try:
                 if not connection.recv(1, socket.MSG_PEEK):
                     return False
+            except ValueError:
+                pass  # TLS, behind which no end can be seen either
             except OSError:
                 return False
             time.sleep(min(left, _NEXT_LOOK))

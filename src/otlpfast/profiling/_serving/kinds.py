@@ -146,13 +146,13 @@ def _own(sample: Sample) -> Stack:
 @contextmanager
 def _wanted(engine: engines.Shared[Any], name: str) -> Iterator[Any]:
     try:
-        running = engine.want()
+        running, leave = engine.want()
     except ProfilerBusyError as error:
         raise Refused(500, f"Could not enable {name} profiling: {error}") from None
     try:
         yield running
     finally:
-        engine.leave()
+        leave()
 
 
 def _off(what: str, switch: str) -> Refused:
@@ -165,7 +165,7 @@ def _off(what: str, switch: str) -> Refused:
 
 def _heap(parameters: Parameters, wait: Wait) -> Profile | None:
     if parameters.seconds is None:
-        if (running := engines.heap.running) is None:
+        if (running := engines.heap.find()) is None:
             raise _off("The heap is not sampled", "heap=True")
         return running.snapshot(gc=parameters.gc)
     with _wanted(engines.heap, "heap") as recording:
@@ -193,7 +193,7 @@ def _contention(
     name: str, switch: str, snapshot: Callable[[], Profile], parameters: Parameters, wait: Wait
 ) -> Profile | None:
     if parameters.seconds is None:
-        if engines.contention.running is None:
+        if engines.contention.find() is None:
             raise _off(f"The {name} profile is off", switch)
         return snapshot()
     with _wanted(engines.contention, name):
@@ -233,9 +233,9 @@ def counts() -> dict[str, int | None]:
     threads, tasks = _threads().total(), _tasks().total()
     found: dict[str, int | None] = dict.fromkeys(KINDS)
     found |= {"threads": threads, "threadcreate": threads, "tasks": tasks, "goroutine": threads + tasks}
-    if (running := engines.heap.running) is not None:
+    if (running := engines.heap.find()) is not None:
         found["heap"] = found["allocs"] = len(running.snapshot().samples)
-    if engines.contention.running is not None:
+    if engines.contention.find() is not None:
         from ..contention import block, mutex
 
         found |= {"block": len(block().samples), "mutex": len(mutex().samples)}

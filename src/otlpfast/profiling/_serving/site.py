@@ -19,6 +19,8 @@ from .status import command_line, status
 _logger = logging.getLogger(__name__)
 
 PREFIX = "/debug/pprof"
+MAX_SECONDS = 300.0
+_MOST_SECONDS = 86_400.0
 _TRACE = (
     "There is no execution trace of Python. Where threads spend their time: wall; where they and asyncio tasks "
     "are now: goroutine?debug=2"
@@ -38,7 +40,7 @@ class Site:
 
     def __init__(self, guard: Guard | None, max_seconds: float) -> None:
         self._guard = guard
-        self._max_seconds = max_seconds
+        self._max_seconds = _checked(max_seconds)
 
     def answer(self, request: Request) -> Answer | None:
         """What is to be sent; None: nobody waits for it any more. Never raises."""
@@ -114,6 +116,14 @@ class Site:
             return None
         is_delta = parameters.seconds is not None and not kind.takes_time
         return in_form(profile, f"{name}-delta" if is_delta else name, parameters.form, parameters.debug)
+
+
+def _checked(max_seconds: object) -> float:
+    if isinstance(max_seconds, bool) or not isinstance(max_seconds, (int, float)):
+        raise TypeError(f"max_seconds={max_seconds!r}: a number is allowed")
+    if not 0 < max_seconds <= _MOST_SECONDS:
+        raise ValueError(f"max_seconds={max_seconds!r}: a number above 0, at most {_MOST_SECONDS:g}, is allowed")
+    return float(max_seconds)
 
 
 def _is_foreign(request: Request) -> bool:

@@ -56,5 +56,5 @@ def _rss() -> int | None:
 
 
 def _heap() -> int | None:
-    running = engines.heap.running
+    running = engines.heap.find()
     return None if running is None else running.snapshot().total("inuse_space")
