@@ -2,7 +2,80 @@
 
 from __future__ import annotations
 
-from .profile import Frame, Label, Profile, Sample, Stack, ValueType
-from .recording import ProfilerBusyError, Recording
+from typing import TYPE_CHECKING
 
-__all__ = ["Frame", "Label", "Profile", "ProfilerBusyError", "Recording", "Sample", "Stack", "ValueType"]
+if TYPE_CHECKING:
+    from ._readings import RuntimeSnapshot
+    from .alerts import Alert, Alerts, Threshold
+    from .apps import pprof_asgi_app, pprof_wsgi_app
+    from .heap import HeapRecording, heap_profile, start_heap
+    from .http import PprofServer, disable_pprof_http, enable_pprof_http
+    from .profile import Frame, Label, Profile, Sample, Stack, ValueType
+    from .recording import ProfilerBusyError, Recording
+    from .runtime import RuntimeStatistics
+    from .stacks import Leak, dump, leaks, tasks, text, threads
+    from .wall import start_wall
+
+__all__ = [
+    "Alert",
+    "Alerts",
+    "Frame",
+    "HeapRecording",
+    "Label",
+    "Leak",
+    "PprofServer",
+    "Profile",
+    "ProfilerBusyError",
+    "Recording",
+    "RuntimeSnapshot",
+    "RuntimeStatistics",
+    "Sample",
+    "Stack",
+    "Threshold",
+    "ValueType",
+    "disable_pprof_http",
+    "dump",
+    "enable_pprof_http",
+    "heap_profile",
+    "leaks",
+    "pprof_asgi_app",
+    "pprof_wsgi_app",
+    "start_heap",
+    "start_wall",
+    "tasks",
+    "text",
+    "threads",
+]
+
+# Where each name is loaded from when it is first used: a profile of threads takes no metrics, and so on.
+_HOMES = {
+    "_readings": ("RuntimeSnapshot",),
+    "alerts": ("Alert", "Alerts", "Threshold"),
+    "apps": ("pprof_asgi_app", "pprof_wsgi_app"),
+    "heap": ("HeapRecording", "heap_profile", "start_heap"),
+    "http": ("PprofServer", "disable_pprof_http", "enable_pprof_http"),
+    "profile": ("Frame", "Label", "Profile", "Sample", "Stack", "ValueType"),
+    "recording": ("ProfilerBusyError", "Recording"),
+    "runtime": ("RuntimeStatistics",),
+    "stacks": ("Leak", "dump", "leaks", "tasks", "text", "threads"),
+    "wall": ("start_wall",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def _load(name: str) -> object:
+    if name in _HOMES:
+        return __import__(f"{__name__}.{name}", fromlist=["__name__"])
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(_load(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _load  # by another name, lest type checkers believe that every name is there
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,3 +15,31 @@ class StackTable:
         """The frames of a stack, the innermost first: (code, line) of each; no frames for 0."""
     def add_current(self) -> int:
         """The number of the caller's own stack."""
+
+@final
+class HeapSampler:
+    """Samples of what is allocated, and of what of that is in use. One can be on in a process.
+
+    Args:
+        sample_bytes: as many bytes lie between two samples, on average. 1: each block is a sample.
+        most_stacks: as many different stacks are kept.
+    """
+
+    def __new__(cls, sample_bytes: int = ..., most_stacks: int = ...) -> HeapSampler: ...
+    @property
+    def was_unhooked(self) -> bool:
+        """Whether frees may have been missed, since another tool took the hook out."""
+    @property
+    def lost(self) -> int:
+        """Samples that are in no ``inuse``, since there was no room for them."""
+    def start(self) -> None:
+        """From now on. RuntimeError where one is on."""
+    def stop(self) -> None:
+        """Not any more; what was found stays."""
+    def rows(self) -> list[tuple[int, int, int, int, int]]:
+        """What was found: (stack's number, alloc_objects, alloc_space, inuse_objects, inuse_space) of each."""
+    def frames(self, number: int) -> tuple[tuple[CodeType, int], ...]:
+        """The frames of a stack, as ``StackTable.frames()`` has them."""
+
+def reseed_heap() -> None:
+    """Other random numbers than the parent's, in a forked child."""
