@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ._readings import RuntimeSnapshot
     from .alerts import Alert, Alerts, Threshold
     from .apps import pprof_asgi_app, pprof_wsgi_app
+    from .contention import Contention, block, is_on, mutex, start_contention
     from .heap import HeapRecording, heap_profile, start_heap
     from .http import PprofServer, disable_pprof_http, enable_pprof_http
     from .profile import Frame, Label, Profile, Sample, Stack, ValueType
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Alert",
     "Alerts",
+    "Contention",
     "Frame",
     "HeapRecording",
     "Label",
@@ -33,13 +35,17 @@ __all__ = [
     "Stack",
     "Threshold",
     "ValueType",
+    "block",
     "disable_pprof_http",
     "dump",
     "enable_pprof_http",
     "heap_profile",
+    "is_on",
     "leaks",
+    "mutex",
     "pprof_asgi_app",
     "pprof_wsgi_app",
+    "start_contention",
     "start_heap",
     "start_wall",
     "tasks",
@@ -52,6 +58,7 @@ _HOMES = {
     "_readings": ("RuntimeSnapshot",),
     "alerts": ("Alert", "Alerts", "Threshold"),
     "apps": ("pprof_asgi_app", "pprof_wsgi_app"),
+    "contention": ("Contention", "block", "is_on", "mutex", "start_contention"),
     "heap": ("HeapRecording", "heap_profile", "start_heap"),
     "http": ("PprofServer", "disable_pprof_http", "enable_pprof_http"),
     "profile": ("Frame", "Label", "Profile", "Sample", "Stack", "ValueType"),
