@@ -24,7 +24,7 @@ _TRACE = (
     "There is no execution trace of Python. Where threads spend their time: wall; where they and asyncio "
     "tasks are now: goroutine?debug=2"
 )
-_NEEDS_TOKEN = "a token is needed: http://any:TOKEN@host:port/debug/pprof/..., ?token=TOKEN, or Authorization: Bearer TOKEN"
+_NEEDS_TOKEN = "a token is needed: http://any:TOKEN@HOST/debug/pprof/, ?token=TOKEN or Authorization: Bearer TOKEN"
 
 
 class Site:
