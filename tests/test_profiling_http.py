@@ -10,7 +10,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,9 +21,9 @@ import pytest
 
 from otlpfast.profiling import (
     Frame,
+    PprofServer,
     Profile,
     ProfilerBusyError,
-    PprofServer,
     Sample,
     ValueType,
     disable_pprof_http,
@@ -42,6 +41,7 @@ from .pages import Answer, ask
 from .starting import python
 
 GO = shutil.which("go")
+GO_PATIENCE = 300.0  # seconds: it may build its pprof first
 ANY_PORT = "127.0.0.1:0"
 TEXT = "text/plain; charset=utf-8"
 TIMED = ("profile", "wall")
@@ -86,7 +86,9 @@ def test_the_index_lists_each_profile_with_its_count_and_what_can_be_asked_for(s
     index = ask(server.url, "/debug/pprof/")
     assert (index.status, index.headers["content-type"]) == (200, "text/html; charset=utf-8")
     text = index.body.decode()
-    rows = dict(re.findall(r'<tr data-name="(\w+)">.*?<td class="number count">([^<]+)</td>', text, re.DOTALL))
+    rows = dict(
+        re.findall(r'<tr data-name="(\w+)">.*?<td class="number count">([^<]+)</td>', text, re.DOTALL)
+    )
     assert set(rows) == {*TIMED, *COUNTED, *MOMENTS}
     assert int(rows["threads"]) >= 2 and rows["profile"] == rows["heap"] == "&ndash;"
     for link in re.findall(r'href="([^"]+)"', text):
@@ -347,12 +349,12 @@ def test_an_engine_that_fails_is_an_error_that_says_so(
 @pytest.mark.skipif(GO is None, reason="no Go")
 def test_go_tool_pprof_fetches_every_profile(closed: PprofServer, tmp_path: Path) -> None:
     base = closed.url.replace("http://", f"http://any:{SECRET}@")
-    environment = {**os.environ, "PPROF_TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
+    environment = {**os.environ, "PPROF_TMPDIR": str(tmp_path)}
 
     def top(path: str) -> tuple[str, int, str]:
         command = [GO or "", "tool", "pprof", "-top", "-sample_index=0", base + path]
         done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, timeout=3 * PATIENCE, check=False
+            command, capture_output=True, text=True, env=environment, timeout=GO_PATIENCE, check=False
         )
         return path, done.returncode, done.stdout + done.stderr
 
@@ -508,5 +510,3 @@ def test_all_that_the_page_is_made_of_is_served(server: PprofServer) -> None:
         wanted += [f"static/{part}" for part in found if f"static/{part}" not in wanted]
     own = {entry.name for entry in (files("otlpfast.profiling") / "static").iterdir()} - {"index.html"}
     assert own <= {name.removeprefix("static/") for name in wanted}
-
-
