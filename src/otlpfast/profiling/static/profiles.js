@@ -70,7 +70,7 @@ async function take(name, input) {
   const query = new URLSearchParams({ format: "page", ...(seconds ? { seconds: String(seconds) } : {}) });
   try {
     const answer = await fetch(`${name}?${query}`, { signal: running.stop.signal, cache: "no-store" });
-    if (answer.ok) keep(await answer.json());
+    if (answer.ok) keep({ ...(await answer.json()), name });
     else complain(`${name}: ${(await answer.text()).trim()}`);
   } catch (error) {
     complain(error.name === "AbortError" ? "" : `${name}: the connection was lost`);
