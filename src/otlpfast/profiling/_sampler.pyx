@@ -3,8 +3,10 @@
 # cython: autotestdict=False
 """The native part of profiling, which reads the interpreter's own frames. Loaded by ``_native`` alone."""
 
+from sys import intern
+
 cimport cython
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 
@@ -13,7 +15,10 @@ cdef extern from "Python.h":
         pass
     ctypedef struct PyCodeObject:
         pass
+    ctypedef struct PyTypeObject:
+        pass
     PyThreadState *PyThreadState_Get()
+    PyObject *PyThreadState_GetDict()
     int PyCode_Addr2Line(PyCodeObject *code, int instruction)
 
 cdef extern from "_sampler/frames.h":
@@ -26,3 +31,4 @@ cdef enum:
     MOST_FRAMES = 512
 
 include "_sampler/stacks.pxi"
+include "_sampler/labels.pxi"
