@@ -2,6 +2,8 @@
 #include "glance.h"
 #include "peek.h"
 
+#include <string.h>
+
 enum {
     AT_ONCE = OTLPFAST_GLANCE_ROOM / 2, /* the other half is for what turns out to be read besides */
     PAGE = 4096,                        /* none is smaller */
@@ -77,10 +79,27 @@ const void *otlpfast_see(otlpfast_glance *glance, const void *from, size_t size)
     return found;
 }
 
+size_t otlpfast_sure(const void *from, size_t least, size_t most) {
+    size_t page = PAGE - (uintptr_t)from % PAGE;
+    return most <= page ? most : least > page ? least : page;
+}
+
 const void *otlpfast_see_most(
     otlpfast_glance *glance, const void *from, size_t least, size_t most, size_t *seen
 ) {
-    size_t page = PAGE - (uintptr_t)from % PAGE;
-    *seen = most <= page ? most : least > page ? least : page;
+    *seen = otlpfast_sure(from, least, most);
     return otlpfast_see(glance, from, *seen);
+}
+
+const void *otlpfast_see_held(
+    otlpfast_glance *glance, const void *from, size_t size, const void *field, const void *held
+) {
+    const size_t word = sizeof held;
+    const otlpfast_region regions[] = {{field, (uint32_t)word, 0}, {from, (uint32_t)size, 0}, {field, (uint32_t)word, 0}};
+    unsigned char *copy = glance->copies + glance->used;
+    size_t whole = size + 2 * word;
+    if (size > OTLPFAST_GLANCE_ROOM || whole + word > OTLPFAST_GLANCE_ROOM - glance->used) return NULL;
+    if (peek_all(copy, whole, regions, 3) != whole) return NULL;
+    glance->used += (uint32_t)((whole + word - 1) / word * word);
+    return memcmp(copy, &held, word) || memcmp(copy + word + size, &held, word) ? NULL : copy + word;
 }

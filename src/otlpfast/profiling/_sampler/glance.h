@@ -34,9 +34,17 @@ void otlpfast_look(otlpfast_glance *glance);
 /* A copy of that memory, valid until the sample ends; NULL where it can't be read, or is too much. */
 const void *otlpfast_see(otlpfast_glance *glance, const void *from, size_t size);
 
-/* The same, and as many bytes more, up to `most`, as can be read if the first `least` can; *seen says how many. */
+/* At most so many bytes from there on can be read for sure, if the first `least` can. */
+size_t otlpfast_sure(const void *from, size_t least, size_t most);
+
+/* A copy of that many bytes, *seen of them. */
 const void *otlpfast_see_most(
     otlpfast_glance *glance, const void *from, size_t least, size_t most, size_t *seen
+);
+
+/* A copy of what another thread may free at any time, as a field held it both before and after; NULL otherwise. */
+const void *otlpfast_see_held(
+    otlpfast_glance *glance, const void *from, size_t size, const void *field, const void *held
 );
 
 #endif

@@ -111,6 +111,20 @@ static int find_task(otlpfast_glance *glance, PyThreadState *thread, PyObject **
 #endif
 }
 
+/* The name of a task that nobody has given one or asked for it: its number. */
+static void read_number(otlpfast_glance *glance, PyObject *const *field, char *text) {
+    PyObject *const *held = otlpfast_see(glance, field, sizeof *held);
+    uint8_t bytes[8];
+    uint64_t number = 0;
+    int digits = 1;
+    if (held == NULL || !otlpfast_see_number(glance, *held, bytes, sizeof bytes)) return;
+    for (size_t i = 0; i < sizeof bytes; i++) number = number << 8 | bytes[i];
+    for (uint64_t rest = number; rest >= 10; rest /= 10) digits++;
+    memcpy(text, "Task-", 5);
+    text[5 + digits] = 0;
+    for (; digits; digits--, number /= 10) text[4 + digits] = (char)('0' + number % 10);
+}
+
 static void read_task(otlpfast_glance *glance, const PyObject *task, otlpfast_labels *labels) {
     PyTypeObject *type;
     PyObject *name;
@@ -120,7 +134,7 @@ static void read_task(otlpfast_glance *glance, const PyObject *task, otlpfast_la
         field = (PyObject *const *)((const char *)task + otlpfast_marks.task_name);
     else if (!otlpfast_see_attribute(glance, task, otlpfast_marks.name_name, &field, &name))
         return; /* one that is written in Python has its name in an attribute */
-    otlpfast_see_text(glance, field, labels->task);
+    if (!otlpfast_see_text(glance, field, labels->task)) read_number(glance, field, labels->task);
 }
 
 void otlpfast_read_labels(otlpfast_glance *glance, PyThreadState *thread, otlpfast_labels *labels) {

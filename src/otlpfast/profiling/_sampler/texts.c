@@ -1,6 +1,5 @@
 #include "insides.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #if PY_VERSION_HEX >= 0x030C0000
@@ -59,48 +58,38 @@ static void put_all(char *text, const void *characters, int kind, size_t count) 
     text[used] = 0;
 }
 
-static int is_text(otlpfast_glance *glance, const PyTypeObject *type) {
-    if (type == &PyUnicode_Type) return 1;
-    const unsigned long *flags = otlpfast_see(glance, &type->tp_flags, sizeof *flags);
-    return flags != NULL && *flags & Py_TPFLAGS_UNICODE_SUBCLASS;
-}
-
-/* Where the characters of a str are. */
+/* Where the characters of a str are, whose type need not be str itself; NULL if it is none. */
 static const char *characters_of(otlpfast_glance *glance, const PyObject *string, const PyASCIIObject *head) {
     const char *at = (const char *)string;
+    const PyTypeObject *type = head->ob_base.ob_type;
+    if (type != &PyUnicode_Type) {
+        const unsigned long *flags = otlpfast_see(glance, &type->tp_flags, sizeof *flags);
+        if (flags == NULL || !(*flags & Py_TPFLAGS_UNICODE_SUBCLASS)) return NULL;
+    }
     if (head->state.compact)
         return at + (head->state.ascii ? sizeof(PyASCIIObject) : sizeof(PyCompactUnicodeObject));
     const char *const *data = otlpfast_see(glance, at + offsetof(PyUnicodeObject, data), sizeof *data);
     return data == NULL ? NULL : *data;
 }
 
-static int see_characters(otlpfast_glance *glance, const PyObject *string, char *text) {
-    size_t seen, size;
-    const PyASCIIObject *head = otlpfast_see_most(glance, string, sizeof *head, sizeof *head + 64, &seen);
-    if (head == NULL || !is_text(glance, head->ob_base.ob_type) || head->length < 0) return 0;
+int otlpfast_see_text(otlpfast_glance *glance, PyObject *const *field, char text[OTLPFAST_TEXT]) {
+    PyObject *const *held = otlpfast_see(glance, field, sizeof *held);
+    text[0] = 0;
+    if (held == NULL || *held == NULL) return 0;
+    const char *string = (const char *)*held;
+    size_t seen = otlpfast_sure(string, sizeof(PyASCIIObject), sizeof(PyASCIIObject) + 64);
+    /* Where this thread has not the GIL, another one may put something else there. */
+    const PyASCIIObject *head = otlpfast_see_held(glance, string, seen, field, string);
+    if (head == NULL || head->length < 0) return 0;
     int kind = (int)head->state.kind;
     if (kind != 1 && kind != 2 && kind != 4) return 0;
-    const char *at = characters_of(glance, string, head);
-    /* One more than fits, so that it is seen to be too long. */
-    size = head->length < OTLPFAST_TEXT ? (size_t)head->length : OTLPFAST_TEXT;
-    const char *first = (const char *)string;
+    const char *at = characters_of(glance, (const PyObject *)string, head);
     if (at == NULL) return 0;
-    const void *copy = at > first && (size_t)(at - first) + size * (size_t)kind <= seen
-        ? (const char *)head + (at - first) : otlpfast_see(glance, at, size * (size_t)kind);
-    if (copy == NULL) return 0;
-    put_all(text, copy, kind, size);
+    size_t count = head->length < OTLPFAST_TEXT ? (size_t)head->length : OTLPFAST_TEXT;
+    size_t start = (size_t)(at - string), size = count * (size_t)kind;
+    const void *characters = start < seen && start + size <= seen
+        ? (const char *)head + start : otlpfast_see_held(glance, at, size, field, string);
+    if (characters == NULL) return 0;
+    put_all(text, characters, kind, count);
     return 1;
-}
-
-int otlpfast_see_text(otlpfast_glance *glance, PyObject *const *field, char text[OTLPFAST_TEXT]) {
-    PyObject *const *seen = otlpfast_see(glance, field, sizeof *seen);
-    PyObject *string = seen == NULL ? NULL : *seen;
-    text[0] = 0;
-    if (string == NULL) return 0;
-    int found = see_characters(glance, string, text);
-    /* Without the GIL another thread may have replaced it, and others have its memory. */
-    seen = otlpfast_see(glance, field, sizeof *seen);
-    if (found && seen != NULL && *seen == string) return 1;
-    text[0] = 0;
-    return 0;
 }
