@@ -15,16 +15,13 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from .._impl import span_layouts
 from ._native import sampler
 
-__all__ = ["learn"]
-
 
 def learn() -> None:
     """Tells the sampler; before each profile that has labels, since what is in use may have been replaced."""
     if sampler is None:
         return
-    runtime = getattr(opentelemetry.context, "_RUNTIME_CONTEXT", None)
-    own = type(runtime) is ContextVarsRuntimeContext
-    variable = runtime._current_context if own else None
+    runtime: Any = getattr(opentelemetry.context, "_RUNTIME_CONTEXT", None)
+    variable = runtime._current_context if type(runtime) is ContextVarsRuntimeContext else None
     sampler.learn_spans(variable, Context, _SPAN_KEY, SpanContext, span_layouts())
     _learn_tasks(sampler)
 
@@ -45,8 +42,9 @@ async def _nothing() -> None:
 
 def _learn_tasks(sampler: Any) -> None:
     native = getattr(tasks, "_CTask", None)
-    if native is None:  # asyncio runs without its C part: its tasks are ordinary objects
-        return sampler.learn_tasks(None, "", {}, None)
+    if native is None:  # nor is there a dict to find tasks in
+        sampler.learn_tasks(None, "", {}, None)
+        return
     loop: Any = _Nowhere()
     name = "".join(("otlpfast", ".profiling"))  # a str that nothing else refers to
     coroutine = _nothing()
@@ -57,7 +55,8 @@ def _learn_tasks(sampler: Any) -> None:
     if running is None:
         asyncio._set_running_loop(loop)
     try:
-        sampler.learn_tasks(task, task.get_name(), tasks._current_tasks, running or loop)
+        current: dict[Any, Any] = getattr(tasks, "_current_tasks", {})
+        sampler.learn_tasks(task, task.get_name(), current, running or loop)
     finally:
         if running is None:
             asyncio._set_running_loop(None)

@@ -40,43 +40,41 @@ void otlpfast_look(otlpfast_glance *glance) {
     while (count && before[count - 1].at + before[count - 1].size > size) count--;
     glance->counts[glance->turn] = count;
     glance->turn = !glance->turn;
-    glance->counts[glance->turn] = 0;
-    glance->next = 0;
+    glance->counts[glance->turn] = glance->next = 0;
+    glance->size = 0;
 }
 
-/* The copy that was made beforehand, or NULL. What is read twice was fetched twice, in that order. */
-static const void *find(otlpfast_glance *glance, const char *from, size_t size) {
-    const otlpfast_region *before = glance->regions[!glance->turn];
-    for (int i = glance->next; i < glance->counts[!glance->turn]; i++)
-        if (before[i].from == from && before[i].size == size) {
-            glance->next = i + 1;
-            return glance->copies + before[i].at;
-        }
+static const otlpfast_region *find(const otlpfast_region *regions, int count, const char *from, size_t size) {
+    for (int i = 0; i < count; i++)
+        if (regions[i].from == from && regions[i].size == size) return &regions[i];
     return NULL;
 }
 
-static void note(otlpfast_glance *glance, const char *from, size_t size) {
+static void note(otlpfast_glance *glance, const char *from, size_t size, size_t at) {
     int *count = &glance->counts[glance->turn];
-    otlpfast_region *now = glance->regions[glance->turn];
-    uint32_t at = *count ? now[*count - 1].at + now[*count - 1].size : 0;
-    if (*count < OTLPFAST_REGIONS && at + size <= AT_ONCE)
-        now[(*count)++] = (otlpfast_region){from, (uint32_t)size, at};
+    if (*count == OTLPFAST_REGIONS || glance->size + size > AT_ONCE) return;
+    glance->regions[glance->turn][(*count)++] = (otlpfast_region){from, (uint32_t)size, (uint32_t)at};
+    glance->size += (uint32_t)size;
 }
 
 const void *otlpfast_see(otlpfast_glance *glance, const void *from, size_t size) {
     const size_t word = sizeof(void *);
-    unsigned char *copy = glance->copies + glance->used;
-    const void *found;
+    const otlpfast_region *now = glance->regions[glance->turn], *before = glance->regions[!glance->turn], *found;
     if (from == NULL || (uintptr_t)from % word || size > OTLPFAST_GLANCE_ROOM) return NULL; /* no object is there */
     size = (size + word - 1) / word * word; /* so that copies are aligned; never reaches another page */
-    found = find(glance, from, size);
-    if (found == NULL) {
-        if (size > OTLPFAST_GLANCE_ROOM - glance->used || !otlpfast_peek(copy, from, size)) return NULL;
-        glance->used += (uint32_t)size;
-        found = copy;
+    found = find(now, glance->counts[glance->turn], from, size);
+    if (found != NULL) return glance->copies + found->at;
+    found = find(before + glance->next, glance->counts[!glance->turn] - glance->next, from, size);
+    if (found != NULL) {
+        glance->next = (int)(found - before) + 1; /* where the next one is likely to be */
+        note(glance, from, size, found->at);
+        return glance->copies + found->at;
     }
-    note(glance, from, size);
-    return found;
+    size_t at = glance->used;
+    if (size > OTLPFAST_GLANCE_ROOM - at || !otlpfast_peek(glance->copies + at, from, size)) return NULL;
+    glance->used += (uint32_t)size;
+    note(glance, from, size, at);
+    return glance->copies + at;
 }
 
 size_t otlpfast_sure(const void *from, size_t least, size_t most) {
@@ -95,7 +93,7 @@ const void *otlpfast_see_held(
     otlpfast_glance *glance, const void *from, size_t size, const void *field, const void *held
 ) {
     const size_t word = sizeof held;
-    const otlpfast_region regions[] = {{field, (uint32_t)word, 0}, {from, (uint32_t)size, 0}, {field, (uint32_t)word, 0}};
+    const otlpfast_region twice = {field, (uint32_t)word, 0}, regions[] = {twice, {from, (uint32_t)size, 0}, twice};
     unsigned char *copy = glance->copies + glance->used;
     size_t whole = size + 2 * word;
     if (size > OTLPFAST_GLANCE_ROOM || whole + word > OTLPFAST_GLANCE_ROOM - glance->used) return NULL;

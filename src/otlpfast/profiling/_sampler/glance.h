@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 enum {
-    OTLPFAST_REGIONS = 48,       /* as many are fetched at once */
-    OTLPFAST_GLANCE_ROOM = 8192, /* as many bytes are read for one sample */
+    OTLPFAST_REGIONS = 48,        /* as many are fetched at once */
+    OTLPFAST_GLANCE_ROOM = 16384, /* as many bytes are read for one sample */
 };
 
 typedef struct {
@@ -21,10 +21,11 @@ typedef struct {
 
 /* One for each thread; all zero at first. */
 typedef struct {
-    int turn;                                        /* which list is that of this sample */
-    int counts[2], next;                             /* next: region of the list before that is likely asked for */
-    otlpfast_region regions[2][OTLPFAST_REGIONS];    /* of the sample before, and of this one */
-    uint32_t used;
+    otlpfast_region regions[2][OTLPFAST_REGIONS]; /* of the sample before, and of this one: in turn */
+    int counts[2], turn;
+    int next;      /* region of the sample before that is likely to be asked for */
+    uint32_t size; /* of the regions of this sample */
+    uint32_t used; /* of the copies */
     _Alignas(16) unsigned char copies[OTLPFAST_GLANCE_ROOM];
 } otlpfast_glance;
 

@@ -151,3 +151,24 @@ void otlpfast_read_labels(otlpfast_glance *glance, PyThreadState *thread, otlpfa
     }
     if (otlpfast_marks.task != NULL && find_task(glance, thread, &found)) read_task(glance, found, labels);
 }
+
+/* --- what was read */
+
+int otlpfast_is_bare(const otlpfast_labels *labels) {
+    return is_zero(labels->trace_id, sizeof labels->trace_id) && labels->task[0] == 0;
+}
+
+int otlpfast_are_same(const otlpfast_labels *a, const otlpfast_labels *b) {
+    return memcmp(a, b, offsetof(otlpfast_labels, span_name)) == 0
+        && strcmp(a->span_name, b->span_name) == 0 && strcmp(a->task, b->task) == 0;
+}
+
+uint64_t otlpfast_hash_labels(const otlpfast_labels *labels) {
+    uint64_t hash, span;
+    memcpy(&hash, labels->trace_id + 8, sizeof hash);
+    memcpy(&span, labels->span_id, sizeof span);
+    hash ^= span;
+    for (const char *at = labels->span_name; *at; at++) hash = (hash ^ (uint8_t)*at) * 0x100000001B3ULL;
+    for (const char *at = labels->task; *at; at++) hash = (hash ^ (uint8_t)*at) * 0x100000001B3ULL;
+    return hash ^ hash >> 32;
+}

@@ -18,6 +18,10 @@ typedef struct {
 /* Fills in the labels of a thread whose state exists. otlpfast_look() has been called for this sample. */
 void otlpfast_read_labels(otlpfast_glance *glance, PyThreadState *thread, otlpfast_labels *labels);
 
+int otlpfast_is_bare(const otlpfast_labels *labels); /* there are none */
+int otlpfast_are_same(const otlpfast_labels *a, const otlpfast_labels *b);
+uint64_t otlpfast_hash_labels(const otlpfast_labels *labels);
+
 /* Where in a native span of otlpfast what is; -1 for what it has not. */
 typedef struct {
     PyTypeObject *type;
