@@ -7,6 +7,7 @@ cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport strerror
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
@@ -26,3 +27,5 @@ cdef enum:
     MOST_FRAMES = 512
 
 include "_sampler/stacks.pxi"
+include "_sampler/cpu.pxi"
+include "_sampler/pulse.pxi"
