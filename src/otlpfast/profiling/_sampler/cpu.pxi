@@ -1,12 +1,5 @@
 # The CPU profile: what the handler of cpu.c left in its rings becomes counted stacks.
 
-cdef extern from "Python.h":
-    ctypedef struct PyInterpreterState:
-        pass
-    PyInterpreterState *PyInterpreterState_Get()
-    PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *interpreter)
-    PyThreadState *PyThreadState_Next(PyThreadState *thread)
-
 cdef extern from "_sampler/codes.h":
     ctypedef struct Codes "otlpfast_codes":
         pass
@@ -26,7 +19,8 @@ cdef extern from "_sampler/cpu.h":
         int32_t depth
         const Place *frames
     ctypedef struct Watched "otlpfast_watched":
-        uint32_t serial, name
+        uint32_t name
+        uint64_t state
         unsigned long ident
         int32_t tid
         uint64_t lost
@@ -73,7 +67,7 @@ cdef class CpuSampler:
 
     Args:
         period: of CPU time of a thread between two samples, in nanoseconds.
-        name_of: called with the ident and the thread id of a thread, for its name.
+        names: ThreadNames.
     """
 
     cdef:
@@ -81,20 +75,16 @@ cdef class CpuSampler:
         Counted *counts  # open addressing
         uint32_t counts_used, counts_mask
         uint64_t period, drained
-        list names  # of threads; their numbers are the indexes
-        dict numbers
-        object name_of
+        object names
         readonly uint64_t lost  # ticks that nothing had room for
         readonly uint64_t refused  # looks at threads that could not be watched
 
-    def __cinit__(self, uint64_t period, name_of):
+    def __cinit__(self, uint64_t period, names):
         if not 1 <= period <= 10 ** 12:
             raise ValueError(f"period={period}: from 1 ns to 1000 s")
         self.stacks = StackTable()
         self.period = period
-        self.name_of = name_of
-        self.names = [""]
-        self.numbers = {"": 0}
+        self.names = names
         self.counts_mask = 255
         self.counts = <Counted *> calloc(self.counts_mask + 1, sizeof(Counted))
         if self.counts == NULL:
@@ -116,24 +106,45 @@ cdef class CpuSampler:
             raise OSError(error, strerror(error).decode())
         self.drained = otlpfast_cpu_written()
         _sampling = self
-        self.look(False)
+        try:
+            while not self.look(False):
+                time.sleep(0.001)  # a thread is about to start or to end
+        except BaseException:
+            self.stop()
+            raise
 
-    def look(self, but_this: bool = True) -> None:
-        """Takes what was sampled; finds threads that have begun, and those that have ended."""
+    def look(self, but_this: bool = True) -> bool:
+        """Takes what was sampled; finds threads that have begun, and those that have ended.
+
+        Args:
+            but_this: the calling thread is not watched.
+
+        Returns:
+            False if the list of threads was locked: then it has to be tried again.
+        """
         cdef PyThreadState *own = PyThreadState_Get() if but_this else NULL
-        cdef PyThreadState *thread
         if _sampling is not self:
-            return
+            return True
         self._name()
+        if _sampling is not self:  # stopped meanwhile: names are Python's
+            return True
         self.drain()
-        otlpfast_cpu_turn()
-        thread = PyInterpreterState_ThreadHead(PyInterpreterState_Get())
-        while thread != NULL:
-            if thread != own and otlpfast_cpu_watch(thread) == NULL:
-                self.refused += 1
-            thread = PyThreadState_Next(thread)
+        if not begin_threads():
+            return False
+        self._watch(own)
+        end_threads()
         self._end_those_that_are_over()
         self._name()
+        return True
+
+    cdef void _watch(self, const PyThreadState *but_for) noexcept:
+        # Makes no Python object: the list of threads is locked.
+        cdef PyThreadState *thread = first_thread()
+        otlpfast_cpu_turn()
+        while thread != NULL:
+            if thread != but_for and otlpfast_cpu_watch(thread) == NULL:
+                self.refused += 1
+            thread = next_thread(thread)
 
     cdef _name(self):
         # Again whenever there are samples: a thread may have changed its name before it did any work.
@@ -142,24 +153,17 @@ cdef class CpuSampler:
         for at in range(otlpfast_in_use):
             watched = &otlpfast_threads[at]
             if watched.ring != NULL and (watched.name == 0 or otlpfast_cpu_has_next(watched)):
-                number = self._number_of(self.name_of(watched.ident, watched.tid))
-                if number:
-                    watched.name = number
+                watched.name = self.names.of(watched.state, watched.ident)
 
-    cdef uint32_t _number_of(self, str name) except? 0:
-        number = self.numbers.get(name)
-        if number is None:
-            number = len(self.names)
-            self.names.append(name)
-            self.numbers[name] = number
-        return number
-
-    cdef void _end_those_that_are_over(self) noexcept:
+    cdef _end_those_that_are_over(self):
         cdef uint32_t at
+        cdef Watched *watched
         for at in range(otlpfast_in_use):
-            if otlpfast_cpu_is_over(&otlpfast_threads[at]):
-                otlpfast_cpu_unwatch(&otlpfast_threads[at])
-                self._free(&otlpfast_threads[at])
+            watched = &otlpfast_threads[at]
+            if otlpfast_cpu_is_over(watched):
+                otlpfast_cpu_unwatch(watched)
+                self._free(watched)
+                self.names.forget(watched.state)
 
     cdef void _free(self, Watched *watched) noexcept:
         self._drain(watched)
@@ -248,7 +252,7 @@ cdef class CpuSampler:
         otlpfast_codes_drop(&otlpfast_known)
 
     def samples(self) -> list:
-        """What was counted: (frames, name of the thread, ticks) of each stack of each thread.
+        """What was counted: (frames, number of the name, ticks) of each stack of each thread.
 
         The frames are as those of a ``StackTable``; in their place stands a text where there are none.
         """
@@ -261,7 +265,7 @@ cdef class CpuSampler:
             if counted.ticks:
                 if counted.stack not in frames:
                     frames[counted.stack] = self.stacks.frames(counted.stack)
-                found.append((frames[counted.stack], self.names[counted.name], counted.ticks))
+                found.append((frames[counted.stack], counted.name, counted.ticks))
         return found
 
 
