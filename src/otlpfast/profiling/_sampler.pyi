@@ -61,3 +61,61 @@ class LabelTable:
         """The labels of a number, as a Sample has them: pairs, sorted by their key; none for 0."""
     def add_current(self) -> int:
         """The number of the caller's own labels."""
+
+def look(stacks: StackTable) -> list[tuple[int, int, Any, Any]] | None:
+    """Of each thread that runs Python code its ident, the number of its stack, its running loop and task.
+
+    None while the list of threads is about to change: a later call sees it.
+    """
+
+@final
+class WallCounter:
+    """Counts, for each stack and what was worked on, how often and how long threads were seen there.
+
+    Args:
+        names: labels of threads: ``of(key, ident)`` gives the number of one, ``forget(key)`` ends its use.
+        variable, span_key: where OpenTelemetry keeps the current span; None: spans are not looked for.
+        labels: whether it is counted apart what threads work on.
+        most: as many different stacks are kept, as many works, and as many counts.
+    """
+
+    stacks: StackTable
+    lost: int
+    unlabelled: int
+    def __new__(
+        cls, names: Any, variable: ContextVar[Any] | None, span_key: str, labels: bool = ..., most: int = ...
+    ) -> WallCounter: ...
+    def add(self, nanos: int) -> bool:
+        """Looks at all threads but the caller's; False if that has to be tried again.
+
+        Args:
+            nanos: how long ago the last look was, which this one stands for.
+        """
+    def counted(self) -> list[tuple[int, int, int, int]]:
+        """(number of the stack, number of the work, count, nanoseconds) of each."""
+    def work(self, number: int) -> tuple[int, int, int, str | None, str | None]:
+        """(label number of the thread, trace id, span id, span name, task name); 0 and None are unknown."""
+
+@final
+class CpuSampler:
+    """Counts the stacks on which threads use CPU time. One at a time in a process.
+
+    Args:
+        period: of CPU time of a thread between two samples, in nanoseconds.
+        names: ThreadNames.
+    """
+
+    lost: int
+    refused: int
+    def __new__(cls, period: int, names: ThreadNames) -> CpuSampler: ...
+    def start(self) -> None:
+        """Begins with the threads there are. OSError where that can't be, RuntimeError where one runs."""
+    def look(self, but_this: bool = ...) -> bool:
+        """Takes what was sampled; finds threads that have begun, and those that have ended."""
+    def stop(self) -> bool:
+        """Ends it. False if another handler of SIGPROF has meanwhile replaced the one that samples."""
+    def samples(self) -> list[tuple[tuple[tuple[CodeType, int], ...] | str, int, int]]:
+        """What was counted: (frames, number of the name, ticks) of each stack of each thread."""
+
+def can_sample_cpu() -> bool: ...
+def forget_cpu() -> None: ...

@@ -3,12 +3,17 @@
 # cython: autotestdict=False
 """The native part of profiling, which reads the interpreter's own frames. Loaded by ``_native`` alone."""
 
+import sys
+import time
 from sys import intern
 
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memset, strerror
+
+from opentelemetry.trace import SpanContext
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
@@ -32,3 +37,7 @@ cdef enum:
 
 include "_sampler/stacks.pxi"
 include "_sampler/labels.pxi"
+include "_sampler/look.pxi"
+include "_sampler/work.pxi"
+include "_sampler/wall.pxi"
+include "_sampler/cpu.pxi"
