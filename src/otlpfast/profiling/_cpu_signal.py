@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from .._threads import real, start_real
+from . import _landmarks
 from ._frames import Lines
 from ._labels import ThreadNames
 from .profile import Frame, Label, Stack
@@ -23,7 +24,9 @@ class SignalEngine:
     def __init__(self, sampler: ModuleType, frequency: float, labels: bool) -> None:
         self._period = round(1e9 / frequency)
         self._names = ThreadNames()
-        self._sampler = sampler.CpuSampler(self._period, self._names)
+        if labels:
+            _landmarks.learn()
+        self._sampler = sampler.CpuSampler(self._period, self._names, labels)
         self._had_the_signal = True
         self._wake, self._ended = real("allocate_lock")(), real("allocate_lock")()
         self._wake.acquire()
@@ -53,13 +56,14 @@ class SignalEngine:
     def found(self) -> Iterator[tuple[Stack, tuple[Label, ...], int, int]]:
         """Stack, labels, samples and nanoseconds; the same stack more than once."""
         lines = Lines()
-        for frames, number, ticks in self._sampler.samples():
+        for frames, number, work, ticks in self._sampler.samples():
             if isinstance(frames, str):
                 stack: Stack = (Frame(frames, "", 0),)
             else:
                 stack = tuple(lines.frame(code, line) for code, line in frames)
             name = self._names[number]
-            yield stack, (("thread", name),) if name else (), ticks, ticks * self._period
+            labels = tuple(sorted((*work, ("thread", name)))) if name else work
+            yield stack, labels, ticks, ticks * self._period
 
     def comments(self) -> Iterator[str]:
         """How it was done, and what is not exact."""

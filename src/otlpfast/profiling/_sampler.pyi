@@ -103,19 +103,22 @@ class CpuSampler:
     Args:
         period: of CPU time of a thread between two samples, in nanoseconds.
         names: ThreadNames.
+        labels: whether it is counted apart what threads work on, as far as ``_landmarks.learn()`` has said.
     """
 
     lost: int
     refused: int
-    def __new__(cls, period: int, names: ThreadNames) -> CpuSampler: ...
+    def __new__(cls, period: int, names: ThreadNames, labels: bool = ...) -> CpuSampler: ...
     def start(self) -> None:
         """Begins with the threads there are. OSError where that can't be, RuntimeError where one runs."""
     def look(self, but_this: bool = ...) -> bool:
         """Takes what was sampled; finds threads that have begun, and those that have ended."""
     def stop(self) -> bool:
         """Ends it. False if another handler of SIGPROF has meanwhile replaced the one that samples."""
-    def samples(self) -> list[tuple[tuple[tuple[CodeType, int], ...] | str, int, int]]:
-        """What was counted: (frames, number of the name, ticks) of each stack of each thread."""
+    def samples(
+        self,
+    ) -> list[tuple[tuple[tuple[CodeType, int], ...] | str, int, tuple[tuple[str, str], ...], int]]:
+        """What was counted, by stack, thread and labels: (frames, number of the name, labels, ticks)."""
 
 def can_sample_cpu() -> bool: ...
 def forget_cpu() -> None: ...

@@ -27,6 +27,8 @@ struct otlpfast_ring {
     uint32_t reading;    /* the end of what is being read */
     otlpfast_sample *last;
     otlpfast_window window;
+    otlpfast_glance glance;
+    otlpfast_labels labels, last_labels; /* as read, and as written last */
     otlpfast_frame frames[OTLPFAST_DEEPEST];
     _Alignas(16) unsigned char bytes[RING];
 };
@@ -35,14 +37,15 @@ static const uint64_t MARK = 0x0F75ULL << 48; /* no address that a timer of othe
 static uint64_t period, chance;
 static PyInterpreterState *interpreter;
 static struct sigaction before;
-static int is_installed;
+static int is_installed, reads_labels;
 static uint32_t serials, turn, hint;
 static uint64_t written;
 
 /* The handler. */
 
-static int is_same(const otlpfast_sample *last, const otlpfast_frame *frames, int depth) {
+static int is_same(const otlpfast_sample *last, const otlpfast_frame *frames, int depth, uint32_t labels) {
     if (last == NULL || last->depth != depth) return 0;
+    if (labels == OTLPFAST_OTHERS || (labels == OTLPFAST_BARE) != (last->labels == OTLPFAST_BARE)) return 0;
     for (int i = 0; i < depth; i++)
         if (last->frames[i].code != frames[i].code || last->frames[i].instruction != frames[i].instruction) return 0;
     return 1;
@@ -73,11 +76,20 @@ static otlpfast_sample *reserve(otlpfast_ring *ring, uint32_t size, uint32_t *en
     return (otlpfast_sample *)(ring->bytes + at);
 }
 
-static void write_sample(otlpfast_watched *watched, int depth, uint32_t ticks) {
+static uint32_t read_labels(otlpfast_ring *ring, PyThreadState *thread) {
+    if (!reads_labels || thread == NULL) return OTLPFAST_BARE;
+    otlpfast_look(&ring->glance);
+    otlpfast_read_labels(&ring->glance, thread, &ring->labels);
+    if (otlpfast_is_bare(&ring->labels)) return OTLPFAST_BARE;
+    return otlpfast_are_same(&ring->labels, &ring->last_labels) ? OTLPFAST_LAST : OTLPFAST_OTHERS;
+}
+
+static void write_sample(otlpfast_watched *watched, int depth, uint32_t labels, uint32_t ticks) {
     otlpfast_ring *ring = watched->ring;
     uint32_t size = sizeof(otlpfast_sample), end;
-    if (is_same(ring->last, ring->frames, depth) && add_to_last(ring->last, ticks)) return;
+    if (is_same(ring->last, ring->frames, depth, labels) && add_to_last(ring->last, ticks)) return;
     if (depth > 0) size += (uint32_t)depth * sizeof(otlpfast_frame);
+    if (labels == OTLPFAST_OTHERS) size += sizeof(otlpfast_labels);
     otlpfast_sample *sample = reserve(ring, size, &end);
     if (sample == NULL) {
         __atomic_fetch_add(&watched->lost, ticks, __ATOMIC_RELAXED);
@@ -85,8 +97,12 @@ static void write_sample(otlpfast_watched *watched, int depth, uint32_t ticks) {
     }
     sample->size = size;
     sample->depth = depth;
-    sample->unused = 0;
+    sample->labels = labels;
     if (depth > 0) memcpy(sample->frames, ring->frames, (size_t)depth * sizeof(otlpfast_frame));
+    if (labels == OTLPFAST_OTHERS) {
+        memcpy((void *)otlpfast_labels_of(sample), &ring->labels, sizeof ring->labels);
+        ring->last_labels = ring->labels;
+    }
     __atomic_store_n(&sample->ticks, ticks, __ATOMIC_RELEASE);
     ring->last = sample;
     __atomic_store_n(&ring->head, end, __ATOMIC_RELEASE);
@@ -102,7 +118,7 @@ static void take_sample(otlpfast_watched *watched, uint32_t ticks) {
             thread, interpreter, &otlpfast_known, &ring->window, ring->frames, OTLPFAST_DEEPEST
         );
     if (depth <= 0) depth = depth < 0 ? OTLPFAST_UNREADABLE : OTLPFAST_NATIVE;
-    write_sample(watched, depth, ticks);
+    write_sample(watched, depth, read_labels(ring, thread), ticks);
 }
 
 /* A signal that is not ours gets what it would have got. */
@@ -206,7 +222,7 @@ otlpfast_watched *otlpfast_cpu_watch(PyThreadState *thread) {
         watched->state = thread->id;
         watched->ident = thread->thread_id;
         watched->tid = tid;
-        watched->name = 0;
+        watched->name = watched->labels = 0;
         watched->lost = 0;
         __atomic_store_n(&watched->serial, ++serials ? serials : ++serials, __ATOMIC_SEQ_CST);
         if (make_timer(watched) < 0) {
@@ -259,7 +275,7 @@ int otlpfast_cpu_probe(void) {
     return is_installed && now.sa_sigaction != on_signal ? EBUSY : 0;
 }
 
-int otlpfast_cpu_start(uint64_t period_) {
+int otlpfast_cpu_start(uint64_t period_, int with_labels) {
     struct sigaction ours = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
     struct timespec now;
     int error = otlpfast_cpu_probe();
@@ -268,6 +284,7 @@ int otlpfast_cpu_start(uint64_t period_) {
     chance ^= (uint64_t)now.tv_nsec << 32 ^ (uint64_t)getpid();
     interpreter = PyInterpreterState_Get();
     period = period_;
+    reads_labels = with_labels;
     sigemptyset(&ours.sa_mask);
     if (is_installed) return 0;
     if (sigaction(SIGPROF, NULL, &before) < 0 || sigaction(SIGPROF, &ours, NULL) < 0) return errno;
@@ -331,8 +348,8 @@ int otlpfast_cpu_probe(void) {
     return ENOSYS;
 }
 
-int otlpfast_cpu_start(uint64_t period) {
-    (void)period;
+int otlpfast_cpu_start(uint64_t period, int with_labels) {
+    (void)period, (void)with_labels;
     return ENOSYS;
 }
 

@@ -5,7 +5,8 @@
 #ifndef OTLPFAST_CPU_H
 #define OTLPFAST_CPU_H
 
-#include "frames.h"
+#include "_sampler/frames.h"
+#include "_sampler/labels.h"
 
 enum {
     OTLPFAST_THREADS = 4096, /* as many are watched at a time */
@@ -15,14 +16,21 @@ enum {
 /* In place of a number of frames. */
 enum { OTLPFAST_NATIVE = -1, OTLPFAST_UNREADABLE = -2, OTLPFAST_UNUSED = -3 };
 
+/* Labels of a sample: none, those that were last written into the ring, or others, behind the frames. */
+enum { OTLPFAST_BARE, OTLPFAST_LAST, OTLPFAST_OTHERS };
+
 /* What lies in a ring, one after the other. */
 typedef struct {
     uint32_t size;  /* of all of it, in bytes */
     uint32_t ticks; /* of the timer, each a period of CPU time; once they are taken, no more are added */
     int32_t depth;  /* frames follow, or it is one of the above */
-    uint32_t unused;
+    uint32_t labels;
     otlpfast_frame frames[];
 } otlpfast_sample;
+
+static inline const otlpfast_labels *otlpfast_labels_of(const otlpfast_sample *sample) {
+    return (const otlpfast_labels *)(sample->frames + (sample->depth > 0 ? sample->depth : 0));
+}
 
 typedef struct otlpfast_ring otlpfast_ring;
 
@@ -32,6 +40,7 @@ typedef struct {
     uint32_t busy;   /* a handler is at work, or about to see that there is nothing to do */
     uint32_t turn;   /* of the look that saw the thread last */
     uint32_t name;   /* whatever the caller wants to know the thread by */
+    uint32_t labels; /* and the labels that were last taken out of the ring */
     uint64_t state;  /* id of its PyThreadState */
     unsigned long ident;
     int32_t tid, timer;
@@ -47,7 +56,7 @@ extern otlpfast_codes otlpfast_known;
 int otlpfast_cpu_probe(void);
 
 /* From now on there are samples of the threads that get watched. 0, or an errno. */
-int otlpfast_cpu_start(uint64_t period);
+int otlpfast_cpu_start(uint64_t period, int with_labels);
 /* And from now on none, of no thread; handlers have ended. The rings stay readable. Needs no GIL. False if others
  * had taken the signal meanwhile. */
 int otlpfast_cpu_stop(void);

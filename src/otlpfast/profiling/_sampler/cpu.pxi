@@ -15,11 +15,14 @@ cdef extern from "_sampler/cpu.h":
         OTLPFAST_THREADS
         OTLPFAST_NATIVE
         OTLPFAST_UNREADABLE
+        OTLPFAST_BARE
+        OTLPFAST_OTHERS
     ctypedef struct CpuSample "otlpfast_sample":
         int32_t depth
+        uint32_t labels
         const Place *frames
     ctypedef struct Watched "otlpfast_watched":
-        uint32_t name
+        uint32_t name, labels
         uint64_t state
         unsigned long ident
         int32_t tid
@@ -29,7 +32,8 @@ cdef extern from "_sampler/cpu.h":
     uint32_t otlpfast_in_use
     Codes otlpfast_known
     int otlpfast_cpu_probe() noexcept
-    int otlpfast_cpu_start(uint64_t period) noexcept
+    int otlpfast_cpu_start(uint64_t period, bint with_labels) noexcept
+    const Labels *otlpfast_labels_of(const CpuSample *sample) noexcept
     bint otlpfast_cpu_stop() noexcept nogil
     void otlpfast_cpu_forget() noexcept
     Watched *otlpfast_cpu_watch(PyThreadState *thread) noexcept
@@ -49,7 +53,7 @@ cdef enum:
 
 cdef struct Counted:
     uint64_t ticks  # 0: free
-    uint32_t stack, name
+    uint32_t stack, name, labels
 
 
 cdef CpuSampler _sampling = None  # the one that runs
@@ -68,10 +72,13 @@ cdef class CpuSampler:
     Args:
         period: of CPU time of a thread between two samples, in nanoseconds.
         names: ThreadNames.
+        labels: whether it is counted apart what threads work on, as far as ``_landmarks.learn()`` has said.
     """
 
     cdef:
         StackTable stacks  # keeps the code of its frames alive
+        LabelTable labels
+        bint reads_labels
         Counted *counts  # open addressing
         uint32_t counts_used, counts_mask
         uint64_t period, drained
@@ -79,10 +86,12 @@ cdef class CpuSampler:
         readonly uint64_t lost  # ticks that nothing had room for
         readonly uint64_t refused  # looks at threads that could not be watched
 
-    def __cinit__(self, uint64_t period, names):
+    def __cinit__(self, uint64_t period, names, bint labels=True):
         if not 1 <= period <= 10 ** 12:
             raise ValueError(f"period={period}: from 1 ns to 1000 s")
         self.stacks = StackTable()
+        self.labels = LabelTable()
+        self.reads_labels = labels
         self.period = period
         self.names = names
         self.counts_mask = 255
@@ -100,7 +109,7 @@ cdef class CpuSampler:
         if _sampling is not None:
             raise RuntimeError("a CpuSampler is running")
         otlpfast_watch_codes(_code_ends)
-        error = otlpfast_cpu_start(self.period)
+        error = otlpfast_cpu_start(self.period, self.reads_labels)
         if error:
             otlpfast_unwatch_codes()
             raise OSError(error, strerror(error).decode())
@@ -168,7 +177,7 @@ cdef class CpuSampler:
     cdef void _free(self, Watched *watched) noexcept:
         self._drain(watched)
         if watched.lost:
-            self._count(STACK_LOST, watched.name, watched.lost)
+            self._count(STACK_LOST, watched.name, 0, watched.lost)
         otlpfast_cpu_free(watched)
 
     cdef void drain(self) noexcept:
@@ -182,10 +191,13 @@ cdef class CpuSampler:
             self._drain(&otlpfast_threads[at])
 
     cdef void _drain(self, Watched *watched) noexcept:
-        cdef uint32_t ticks
+        cdef uint32_t ticks, labels
         cdef const CpuSample *sample = otlpfast_cpu_next(watched, &ticks)
         while sample != NULL:
-            self._count(self._stack_of(sample), watched.name, ticks)
+            if sample.labels == OTLPFAST_OTHERS:
+                watched.labels = self.labels.intern(otlpfast_labels_of(sample))
+            labels = 0 if sample.labels == OTLPFAST_BARE else watched.labels
+            self._count(self._stack_of(sample), watched.name, labels, ticks)
             sample = otlpfast_cpu_next(watched, &ticks)
 
     cdef uint32_t _stack_of(self, const CpuSample *sample) noexcept:
@@ -201,14 +213,14 @@ cdef class CpuSampler:
                 otlpfast_codes_keep(&otlpfast_known, code)
         return self.stacks.intern(sample.frames, sample.depth) if sample.depth > 0 else STACK_UNREADABLE
 
-    cdef void _count(self, uint32_t stack, uint32_t name, uint64_t ticks) noexcept:
+    cdef void _count(self, uint32_t stack, uint32_t name, uint32_t labels, uint64_t ticks) noexcept:
         cdef Counted *counted
         if self.counts_used > self.counts_mask // 4 * 3 and not self._has_grown():
             self.lost += ticks
             return
-        counted = _place(self.counts, self.counts_mask, stack, name)
+        counted = _place(self.counts, self.counts_mask, stack, name, labels)
         self.counts_used += counted.ticks == 0
-        counted.stack, counted.name = stack, name
+        counted.stack, counted.name, counted.labels = stack, name, labels
         counted.ticks += ticks
 
     cdef bint _has_grown(self) noexcept:
@@ -222,7 +234,7 @@ cdef class CpuSampler:
         for at in range(self.counts_mask + 1):
             counted = &self.counts[at]
             if counted.ticks:
-                _place(grown, mask, counted.stack, counted.name)[0] = counted[0]
+                _place(grown, mask, counted.stack, counted.name, counted.labels)[0] = counted[0]
         free(self.counts)
         self.counts, self.counts_mask = grown, mask
         return True
@@ -252,29 +264,36 @@ cdef class CpuSampler:
         otlpfast_codes_drop(&otlpfast_known)
 
     def samples(self) -> list:
-        """What was counted: (frames, number of the name, ticks) of each stack of each thread.
+        """What was counted, by stack, thread and labels: (frames, number of the name, labels, ticks).
 
         The frames are as those of a ``StackTable``; in their place stands a text where there are none.
         """
         cdef uint32_t at
         cdef Counted counted
         found = []
+        labels = {}
         frames = {0: "<no room>", STACK_LOST: "<lost>", STACK_UNREADABLE: "<unreadable>", STACK_NATIVE: "<native>"}
         for at in range(self.counts_mask + 1):
             counted = self.counts[at]
             if counted.ticks:
                 if counted.stack not in frames:
                     frames[counted.stack] = self.stacks.frames(counted.stack)
-                found.append((frames[counted.stack], counted.name, counted.ticks))
+                if counted.labels not in labels:
+                    labels[counted.labels] = tuple(self.labels.labels(counted.labels))
+                found.append((frames[counted.stack], counted.name, labels[counted.labels], counted.ticks))
         return found
 
 
-cdef Counted *_place(Counted *counts, uint32_t mask, uint32_t stack, uint32_t name) noexcept:
-    # Of a stack of a thread: where it is counted, or will be.
-    cdef uint64_t at = _mixed(_mixed(stack, name), 0)
-    while counts[at & mask].ticks and (counts[at & mask].stack != stack or counts[at & mask].name != name):
+cdef Counted *_place(
+    Counted *counts, uint32_t mask, uint32_t stack, uint32_t name, uint32_t labels
+) noexcept:
+    # Of a stack of a thread at that work: where it is counted, or will be.
+    cdef uint64_t at = _mixed(_mixed(_mixed(stack, name), labels), 0)
+    cdef Counted *there = &counts[at & mask]
+    while there.ticks and (there.stack != stack or there.name != name or there.labels != labels):
         at += 1
-    return &counts[at & mask]
+        there = &counts[at & mask]
+    return there
 
 
 def forget_cpu() -> None:
