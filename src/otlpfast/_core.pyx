@@ -113,6 +113,7 @@ include "_core/headers.pxi"
 include "_core/tracecontext.pxi"
 include "_core/baggage.pxi"
 include "_core/propagation.pxi"
+include "_core/layouts.pxi"
 
 # What all spans share, for whoever wants to see how well it is recycled.
 POOLS = {"span buffers": _buffer_pool, "attributes": _slot_pool, "events and links": _row_pool}

@@ -35,3 +35,4 @@ Tracer = core.Tracer
 W3CBaggagePropagator = core.W3CBaggagePropagator
 WireWriter = core.WireWriter
 encode_spans = core.encode_spans
+span_layouts = core.span_layouts

@@ -12,7 +12,7 @@ from .counters import PaddedCounters
 from .pools import AttributeArray, AttributePool, EventArray, EventPool, _Pool
 from .propagation import CompositePropagator, TraceContextTextMapPropagator, W3CBaggagePropagator
 from .queue import BatchBuilder, SpanQueue, _buffer_pool, encode_spans
-from .trace import Route, Span, Tracer
+from .trace import Route, Span, Tracer, span_layouts
 
 IMPLEMENTATION = "py"
 POOLS: dict[str, _Pool[Any]] = {"span buffers": _buffer_pool}
@@ -37,4 +37,5 @@ __all__ = [
     "W3CBaggagePropagator",
     "WireWriter",
     "encode_spans",
+    "span_layouts",
 ]

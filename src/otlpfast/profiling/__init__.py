@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .alerts import Alert, Alerts, Threshold
     from .apps import pprof_asgi_app, pprof_wsgi_app
     from .contention import Contention, block, is_on, mutex, start_contention
+    from .cpu import start_cpu
     from .heap import HeapRecording, heap_profile, start_heap
     from .http import PprofServer, disable_pprof_http, enable_pprof_http
     from .profile import Frame, Label, Profile, Sample, Stack, ValueType
@@ -46,6 +47,7 @@ __all__ = [
     "pprof_asgi_app",
     "pprof_wsgi_app",
     "start_contention",
+    "start_cpu",
     "start_heap",
     "start_wall",
     "tasks",
@@ -59,6 +61,7 @@ _HOMES = {
     "alerts": ("Alert", "Alerts", "Threshold"),
     "apps": ("pprof_asgi_app", "pprof_wsgi_app"),
     "contention": ("Contention", "block", "is_on", "mutex", "start_contention"),
+    "cpu": ("start_cpu",),
     "heap": ("HeapRecording", "heap_profile", "start_heap"),
     "http": ("PprofServer", "disable_pprof_http", "enable_pprof_http"),
     "profile": ("Frame", "Label", "Profile", "Sample", "Stack", "ValueType"),

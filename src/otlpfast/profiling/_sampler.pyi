@@ -46,6 +46,51 @@ class HeapSampler:
 def reseed_heap() -> None:
     """Other random numbers than the parent's, in a forked child."""
 
+def learn_spans(
+    variable: ContextVar[Any] | None,
+    context: type,
+    span_key: str,
+    span_context: type,
+    layouts: tuple[tuple[type, int, int, int], ...],
+) -> None:
+    """By what the current span of a thread is found.
+
+    Args:
+        variable: the ContextVar of the current context; None, where that is kept otherwise: no span is found.
+        context: the class of contexts.
+        span_key: of the span in a context.
+        span_context: the class of what a span keeps as ``_context``.
+        layouts: of native spans, as ``_core.span_layouts()`` gives them.
+    """
+
+def learn_tasks(task: Any, name: str, current_tasks: dict[Any, Any], loop: Any) -> None:
+    """By what the running asyncio task of a thread is found; called with None for ``task``, none is.
+
+    Args:
+        task: one of asyncio's native tasks.
+        name: what its ``get_name()`` gives.
+        current_tasks: asyncio's own dict of running loops and their tasks.
+        loop: the event loop that runs in this thread.
+    """
+
+def current_labels() -> dict[str, str]:
+    """The labels of the calling thread, read as a signal handler reads them; {} where nothing can be read."""
+
+@final
+class LabelTable:
+    """Labels that were seen, each set of them under a number from 1; 0 stands for none, or no room.
+
+    Args:
+        most: as many different sets are kept.
+    """
+
+    def __new__(cls, most: int = ...) -> LabelTable: ...
+    def __len__(self) -> int: ...
+    def labels(self, number: int) -> list[tuple[str, str]]:
+        """The labels of a number, as a Sample has them: pairs, sorted by their key; none for 0."""
+    def add_current(self) -> int:
+        """The number of the caller's own labels."""
+
 def look(stacks: StackTable) -> list[tuple[int, int, Any, Any]] | None:
     """Of each thread that runs Python code its ident, the number of its stack, its running loop and task.
 
@@ -118,3 +163,30 @@ class RLock(_Watched):
     def _release_save(self) -> tuple[int, int]: ...
     def _acquire_restore(self, state: tuple[int, int]) -> None: ...
     def _at_fork_reinit(self) -> None: ...
+
+@final
+class CpuSampler:
+    """Counts the stacks on which threads use CPU time. One at a time in a process.
+
+    Args:
+        period: of CPU time of a thread between two samples, in nanoseconds.
+        names: ThreadNames.
+        labels: whether it is counted apart what threads work on, as far as ``_landmarks.learn()`` has said.
+    """
+
+    lost: int
+    refused: int
+    def __new__(cls, period: int, names: ThreadNames, labels: bool = ...) -> CpuSampler: ...
+    def start(self) -> None:
+        """Begins with the threads there are. OSError where that can't be, RuntimeError where one runs."""
+    def look(self, but_this: bool = ...) -> bool:
+        """Takes what was sampled; finds threads that have begun, and those that have ended."""
+    def stop(self) -> bool:
+        """Ends it. False if another handler of SIGPROF has meanwhile replaced the one that samples."""
+    def samples(
+        self,
+    ) -> list[tuple[tuple[tuple[CodeType, int], ...] | str, int, tuple[tuple[str, str], ...], int]]:
+        """What was counted, by stack, thread and labels: (frames, number of the name, labels, ticks)."""
+
+def can_sample_cpu() -> bool: ...
+def forget_cpu() -> None: ...
