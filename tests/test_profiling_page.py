@@ -14,6 +14,7 @@ pytest.importorskip("selenium", reason="no selenium: pip install --group browser
 from selenium.webdriver.common.keys import Keys
 
 from .browsing import CHECKS, CHROMIUM, CONTRASTS, DRIVER, ONE_OF_EACH, Browser, chromium
+from .pprof_clients import wall_in_use
 
 pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium or no chromedriver"),
@@ -108,7 +109,7 @@ def test_a_profile_is_taken_and_its_flame_graph_zooms_and_searches(browser: Brow
     shown = browser.run(f"return {frames}.length")
     ours = f"{frames}.find((g) => g.textContent.includes('park_here'))"
     assert f"{PARKED}" in browser.run(f"return {ours}.querySelector('title').textContent")
-    browser.run("document.querySelector('#search').focus()")
+    browser.run("document.querySelector('#view-flame .bar input').focus()")
     browser.press("park_here")
     browser.until("document.querySelectorAll('#view-flame .hit').length === 1")
     browser.press(*[Keys.BACKSPACE] * 9)
@@ -145,9 +146,10 @@ def test_one_that_is_cancelled_is_none(browser: Browser) -> None:
 def test_what_is_wrong_is_said(browser: Browser) -> None:
     begin(browser, "wall", "301")
     browser.until("document.querySelector('#trouble').textContent.includes('at most 300 seconds')")
-    begin(browser, "heap")
-    browser.until("document.querySelector('#trouble').textContent.includes('nothing runs until asked')")
-    assert "412" in browser.complaints()[0]
+    with wall_in_use():
+        begin(browser, "wall", "1")
+        browser.until("document.querySelector('#trouble').textContent.includes('already in use')")
+    assert "500" in browser.complaints()[0]
     take(browser, "heap", "0.2")
     assert browser.run("return document.querySelector('#trouble').hidden")
 
@@ -199,7 +201,7 @@ def test_by_keyboard(browser: Browser) -> None:
                 "return [e.id || e.dataset.view, s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2]"
             )
         )
-    assert seen == [["taken", True], ["search", True], ["flame", True], ["top", True], ["about", True]]
+    assert seen == [[name, True] for name in ("taken", "flame", "top", "about", "file-pprof")]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

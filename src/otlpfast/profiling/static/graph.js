@@ -22,12 +22,6 @@ export function flame(text) {
       // Each time it is loaded it takes charge of the graphs that are new.
       if (!("ready" in svg.dataset)) import(`./flame.js?${woken++}`);
     },
-    search(pattern) {
-      const input = svg.querySelector("input");
-      if (!input) return;
-      input.value = pattern;
-      input.dispatchEvent(new Event("input", { bubbles: true }));
-    },
   };
 }
 
