@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._leaks import Leak, leaks
     from ._readings import RuntimeSnapshot
-    from ._top import Top, TopRow
     from .alerts import Alert, Alerts, Threshold
+    from .apps import pprof_asgi_app, pprof_wsgi_app
+    from .contention import Contention, block, is_on, mutex, start_contention
     from .cpu import start_cpu
     from .heap import HeapRecording, heap_profile, start_heap
+    from .http import PprofServer, disable_pprof_http, enable_pprof_http
     from .profile import Frame, Label, Profile, Sample, Stack, ValueType
     from .recording import ProfilerBusyError, Recording
     from .runtime import RuntimeStatistics
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Alert",
     "Alerts",
+    "Contention",
     "Frame",
     "HeapRecording",
     "Label",
     "Leak",
+    "PprofServer",
     "Profile",
     "ProfilerBusyError",
     "Recording",
@@ -32,12 +36,18 @@ __all__ = [
     "Sample",
     "Stack",
     "Threshold",
-    "Top",
-    "TopRow",
     "ValueType",
+    "block",
+    "disable_pprof_http",
     "dump",
+    "enable_pprof_http",
     "heap_profile",
+    "is_on",
     "leaks",
+    "mutex",
+    "pprof_asgi_app",
+    "pprof_wsgi_app",
+    "start_contention",
     "start_cpu",
     "start_heap",
     "start_wall",
@@ -50,10 +60,12 @@ __all__ = [
 _HOMES = {
     "_leaks": ("Leak", "leaks"),
     "_readings": ("RuntimeSnapshot",),
-    "_top": ("Top", "TopRow"),
     "alerts": ("Alert", "Alerts", "Threshold"),
+    "apps": ("pprof_asgi_app", "pprof_wsgi_app"),
+    "contention": ("Contention", "block", "is_on", "mutex", "start_contention"),
     "cpu": ("start_cpu",),
     "heap": ("HeapRecording", "heap_profile", "start_heap"),
+    "http": ("PprofServer", "disable_pprof_http", "enable_pprof_http"),
     "profile": ("Frame", "Label", "Profile", "Sample", "Stack", "ValueType"),
     "recording": ("ProfilerBusyError", "Recording"),
     "runtime": ("RuntimeStatistics",),

@@ -1,6 +1,5 @@
-from contextvars import ContextVar
-
 from collections.abc import Callable
+from contextvars import ContextVar
 from types import CodeType
 from typing import Any, final
 
