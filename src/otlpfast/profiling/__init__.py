@@ -7,29 +7,47 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._readings import RuntimeSnapshot
     from .alerts import Alert, Alerts, Threshold
-    from .profile import Frame, Profile, Sample, ValueType
+    from .config import ProfileConfig
+    from .decorating import CallProfiles, profiled
+    from .full import FullProfile
+    from .periodic import PeriodicProfiles
+    from .profile import Frame, Label, Profile, Sample, Stack, ValueType
+    from .profiler import Profiler
     from .recording import ProfilerBusyError, Recording
     from .runtime import RuntimeStatistics
 
 __all__ = [
     "Alert",
     "Alerts",
+    "CallProfiles",
     "Frame",
+    "FullProfile",
+    "Label",
+    "PeriodicProfiles",
     "Profile",
+    "ProfileConfig",
+    "Profiler",
     "ProfilerBusyError",
     "Recording",
     "RuntimeSnapshot",
     "RuntimeStatistics",
     "Sample",
+    "Stack",
     "Threshold",
     "ValueType",
+    "profiled",
 ]
 
 # Where each name is loaded from when it is first used: a profile of threads takes no metrics, and so on.
 _HOMES = {
     "_readings": ("RuntimeSnapshot",),
     "alerts": ("Alert", "Alerts", "Threshold"),
-    "profile": ("Frame", "Profile", "Sample", "ValueType"),
+    "config": ("ProfileConfig",),
+    "decorating": ("CallProfiles", "profiled"),
+    "full": ("FullProfile",),
+    "periodic": ("PeriodicProfiles",),
+    "profile": ("Frame", "Label", "Profile", "Sample", "Stack", "ValueType"),
+    "profiler": ("Profiler",),
     "recording": ("ProfilerBusyError", "Recording"),
     "runtime": ("RuntimeStatistics",),
 }
