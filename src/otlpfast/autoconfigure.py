@@ -40,7 +40,13 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from . import _components as components
 from ._choice import DISABLED, is_true
 from ._log import warn
-from .environment_variables import OTLPFAST_DISABLED, OTLPFAST_QUIET, OTLPFAST_SPAN_METRICS, OTLPFAST_WEB
+from .environment_variables import (
+    OTLPFAST_DISABLED,
+    OTLPFAST_PROFILE_DIR,
+    OTLPFAST_QUIET,
+    OTLPFAST_SPAN_METRICS,
+    OTLPFAST_WEB,
+)
 
 _logger = logging.getLogger("otlpfast.configuration")
 
@@ -177,6 +183,7 @@ def configure(
         _set_up_logs(parts.resource)
     _logger.info("%s", _OFF if DISABLED else parts)
     _serve_page()
+    _profile()
     return provider
 
 
@@ -225,6 +232,7 @@ class OtlpfastConfigurator(sdk._OTelSDKConfigurator):
             try:
                 _write_line(str(_set_up(**kwargs)))
                 _serve_page()
+                _profile()
             except Exception as error:
                 text = "otlpfast can't be configured, nothing is traced: %s: %s"
                 warn(_logger, text, type(error).__name__, error)
@@ -389,6 +397,7 @@ def _configure_by_file(path: str) -> None:
     _take_over()
     _write_line(f"otlpfast: configured by the file {path} ({OTEL_CONFIG_FILE})")
     _serve_page()
+    _profile()
 
 
 def _serve_page() -> None:
@@ -397,6 +406,14 @@ def _serve_page() -> None:
         from .web.starting import serve_by_variables
 
         serve_by_variables()
+
+
+def _profile() -> None:
+    """Profiles, for whoever asked for them."""
+    if components.variable(OTLPFAST_PROFILE_DIR) and not DISABLED:
+        from .profiling.starting import profile_by_variables
+
+        profile_by_variables()
 
 
 def _write_line(line: str) -> None:

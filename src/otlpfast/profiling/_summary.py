@@ -47,8 +47,9 @@ def summary(full: FullProfile) -> str:
     if full.missing:
         reasons = "".join(f"{kind:<10} {reason}\n" for kind, reason in full.missing.items())
         parts.append(_section("Not to be had", reasons))
-    parts.append(_section("Threads and tasks that became more", full.leaks or "none\n"))
-    parts.append(_section("Runtime (runtime.json)", "".join(_runtime(full.runtime))))
+    if full.runtime:
+        parts.append(_section("Threads and tasks that became more", full.leaks or "none\n"))
+        parts.append(_section("Runtime (runtime.json)", "".join(_runtime(full.runtime))))
     parts.append(_section("How to open the files", _OPENING))
     return "\n".join(parts)
 

@@ -62,8 +62,10 @@ class FullProfile:
         for kind in KINDS:
             if kind in self.profiles:
                 files[f"{kind}.pb.gz"] = self.profiles[kind].to_pprof()
-        files["stacks.txt"] = self.stacks.encode("utf-8", "replace")
-        files["runtime.json"] = json.dumps(self.runtime, indent=2).encode()
+        if self.stacks:
+            files["stacks.txt"] = self.stacks.encode("utf-8", "replace")
+        if self.runtime:
+            files["runtime.json"] = json.dumps(self.runtime, indent=2).encode()
         return files
 
     def to_bytes(self) -> bytes:
