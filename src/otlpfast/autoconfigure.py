@@ -42,6 +42,7 @@ from ._choice import DISABLED, is_true
 from ._log import warn
 from .environment_variables import (
     OTLPFAST_DISABLED,
+    OTLPFAST_PPROF,
     OTLPFAST_PROFILE_DIR,
     OTLPFAST_QUIET,
     OTLPFAST_SPAN_METRICS,
@@ -183,7 +184,6 @@ def configure(
         _set_up_logs(parts.resource)
     _logger.info("%s", _OFF if DISABLED else parts)
     _serve_page()
-    _profile()
     return provider
 
 
@@ -232,7 +232,6 @@ class OtlpfastConfigurator(sdk._OTelSDKConfigurator):
             try:
                 _write_line(str(_set_up(**kwargs)))
                 _serve_page()
-                _profile()
             except Exception as error:
                 text = "otlpfast can't be configured, nothing is traced: %s: %s"
                 warn(_logger, text, type(error).__name__, error)
@@ -397,19 +396,18 @@ def _configure_by_file(path: str) -> None:
     _take_over()
     _write_line(f"otlpfast: configured by the file {path} ({OTEL_CONFIG_FILE})")
     _serve_page()
-    _profile()
 
 
 def _serve_page() -> None:
-    """The live page, for whoever asked for it."""
+    """The live page and profiles, for whoever asked for them."""
     if components.variable(OTLPFAST_WEB) and not DISABLED:
         from .web.starting import serve_by_variables
 
         serve_by_variables()
+    if components.variable(OTLPFAST_PPROF) and not DISABLED:
+        from .profiling._serving import starting
 
-
-def _profile() -> None:
-    """Profiles, for whoever asked for them."""
+        starting.serve_by_variables()
     if components.variable(OTLPFAST_PROFILE_DIR) and not DISABLED:
         from .profiling.starting import profile_by_variables
 

@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._readings import RuntimeSnapshot
     from .alerts import Alert, Alerts, Threshold
+    from .apps import pprof_asgi_app, pprof_wsgi_app
     from .config import ProfileConfig
     from .decorating import CallProfiles, profiled
     from .full import FullProfile
+    from .heap import HeapRecording, heap_profile, start_heap
+    from .http import PprofServer, disable_pprof_http, enable_pprof_http
     from .periodic import PeriodicProfiles
     from .profile import Frame, Label, Profile, Sample, Stack, ValueType
     from .profiler import Profiler
     from .recording import ProfilerBusyError, Recording
     from .runtime import RuntimeStatistics
+    from .stacks import Leak, dump, leaks, tasks, text, threads
+    from .wall import start_wall
 
 __all__ = [
     "Alert",
@@ -22,8 +27,11 @@ __all__ = [
     "CallProfiles",
     "Frame",
     "FullProfile",
+    "HeapRecording",
     "Label",
+    "Leak",
     "PeriodicProfiles",
+    "PprofServer",
     "Profile",
     "ProfileConfig",
     "Profiler",
@@ -35,21 +43,38 @@ __all__ = [
     "Stack",
     "Threshold",
     "ValueType",
+    "disable_pprof_http",
+    "dump",
+    "enable_pprof_http",
+    "heap_profile",
+    "leaks",
+    "pprof_asgi_app",
+    "pprof_wsgi_app",
     "profiled",
+    "start_heap",
+    "start_wall",
+    "tasks",
+    "text",
+    "threads",
 ]
 
 # Where each name is loaded from when it is first used: a profile of threads takes no metrics, and so on.
 _HOMES = {
     "_readings": ("RuntimeSnapshot",),
     "alerts": ("Alert", "Alerts", "Threshold"),
+    "apps": ("pprof_asgi_app", "pprof_wsgi_app"),
     "config": ("ProfileConfig",),
     "decorating": ("CallProfiles", "profiled"),
     "full": ("FullProfile",),
+    "heap": ("HeapRecording", "heap_profile", "start_heap"),
+    "http": ("PprofServer", "disable_pprof_http", "enable_pprof_http"),
     "periodic": ("PeriodicProfiles",),
     "profile": ("Frame", "Label", "Profile", "Sample", "Stack", "ValueType"),
     "profiler": ("Profiler",),
     "recording": ("ProfilerBusyError", "Recording"),
     "runtime": ("RuntimeStatistics",),
+    "stacks": ("Leak", "dump", "leaks", "tasks", "text", "threads"),
+    "wall": ("start_wall",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,5 +1,6 @@
+from contextvars import ContextVar
 from types import CodeType
-from typing import final
+from typing import Any, final
 
 @final
 class StackTable:
@@ -15,3 +16,65 @@ class StackTable:
         """The frames of a stack, the innermost first: (code, line) of each; no frames for 0."""
     def add_current(self) -> int:
         """The number of the caller's own stack."""
+
+@final
+class HeapSampler:
+    """Samples of what is allocated, and of what of that is in use. One can be on in a process.
+
+    Args:
+        sample_bytes: as many bytes lie between two samples, on average. 1: each block is a sample.
+        most_stacks: as many different stacks are kept.
+    """
+
+    def __new__(cls, sample_bytes: int = ..., most_stacks: int = ...) -> HeapSampler: ...
+    @property
+    def was_unhooked(self) -> bool:
+        """Whether frees may have been missed, since another tool took the hook out."""
+    @property
+    def lost(self) -> int:
+        """Samples that are in no ``inuse``, since there was no room for them."""
+    def start(self) -> None:
+        """From now on. RuntimeError where one is on."""
+    def stop(self) -> None:
+        """Not any more; what was found stays."""
+    def rows(self) -> list[tuple[int, int, int, int, int]]:
+        """What was found: (stack's number, alloc_objects, alloc_space, inuse_objects, inuse_space) of each."""
+    def frames(self, number: int) -> tuple[tuple[CodeType, int], ...]:
+        """The frames of a stack, as ``StackTable.frames()`` has them."""
+
+def reseed_heap() -> None:
+    """Other random numbers than the parent's, in a forked child."""
+
+def look(stacks: StackTable) -> list[tuple[int, int, Any, Any]] | None:
+    """Of each thread that runs Python code its ident, the number of its stack, its running loop and task.
+
+    None while the list of threads is about to change: a later call sees it.
+    """
+
+@final
+class WallCounter:
+    """Counts, for each stack and what was worked on, how often and how long threads were seen there.
+
+    Args:
+        names: labels of threads: ``of(key, ident)`` gives the number of one, ``forget(key)`` ends its use.
+        variable, span_key: where OpenTelemetry keeps the current span; None: spans are not looked for.
+        labels: whether it is counted apart what threads work on.
+        most: as many different stacks are kept, as many works, and as many counts.
+    """
+
+    stacks: StackTable
+    lost: int
+    unlabelled: int
+    def __new__(
+        cls, names: Any, variable: ContextVar[Any] | None, span_key: str, labels: bool = ..., most: int = ...
+    ) -> WallCounter: ...
+    def add(self, nanos: int) -> bool:
+        """Looks at all threads but the caller's; False if that has to be tried again.
+
+        Args:
+            nanos: how long ago the last look was, which this one stands for.
+        """
+    def counted(self) -> list[tuple[int, int, int, int]]:
+        """(number of the stack, number of the work, count, nanoseconds) of each."""
+    def work(self, number: int) -> tuple[int, int, int, str | None, str | None]:
+        """(label number of the thread, trace id, span id, span name, task name); 0 and None are unknown."""

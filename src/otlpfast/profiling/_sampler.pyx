@@ -3,10 +3,16 @@
 # cython: autotestdict=False
 """The native part of profiling, which reads the interpreter's own frames. Loaded by ``_native`` alone."""
 
+import sys
+
 cimport cython
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.math cimport llround
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+from opentelemetry.trace import SpanContext
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
@@ -15,6 +21,7 @@ cdef extern from "Python.h":
         pass
     PyThreadState *PyThreadState_Get()
     int PyCode_Addr2Line(PyCodeObject *code, int instruction)
+    Py_ssize_t Py_REFCNT(PyCodeObject *code)
 
 cdef extern from "_sampler/frames.h":
     ctypedef struct Place "otlpfast_frame":
@@ -26,3 +33,7 @@ cdef enum:
     MOST_FRAMES = 512
 
 include "_sampler/stacks.pxi"
+include "_sampler/heap.pxi"
+include "_sampler/look.pxi"
+include "_sampler/work.pxi"
+include "_sampler/wall.pxi"
