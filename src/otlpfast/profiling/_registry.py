@@ -50,16 +50,19 @@ def announce(url: str, token: str | None = None) -> None:
                     os.unlink(unfinished)
         except OSError:
             continue
-        _announced = os.getpid(), path
+        _announced = os.getpid(), path, url
         _sweep(directory)
         return
 
 
-def withdraw() -> None:
-    """Takes back what this process has announced. Never raises."""
+def withdraw(url: str | None = None) -> None:
+    """Takes back what this process has announced, or that address alone. Never raises."""
     global _announced
-    announced, _announced = _announced, None
-    if announced is not None and announced[0] == os.getpid():
+    announced = _announced
+    if announced is None or url not in (None, announced[2]):
+        return
+    _announced = None
+    if announced[0] == os.getpid():
         with suppress(OSError):
             os.unlink(announced[1])
 
@@ -158,5 +161,5 @@ def _sweep(directory: str) -> None:
                     os.unlink(os.path.join(directory, name))
 
 
-_announced: tuple[int, str] | None = None
+_announced: tuple[int, str, str] | None = None
 atexit.register(withdraw)

@@ -32,10 +32,11 @@ class ProfileConfig:
     """Whether samples carry the trace, span, thread and task that they were taken in."""
     heap_sample_bytes: int = 512 * 1024
     """One allocation in so many bytes is sampled, on average."""
-    block_rate: int = 10_000
-    """Nanoseconds of waiting for each of which, on average, one wait is recorded; 1 records all."""
-    mutex_fraction: int = 10
-    """One wait for a lock in so many is recorded, on average; 1 records all."""
+    block_rate: int | None = None
+    """Nanoseconds of waiting for each of which, on average, one wait is counted; 1 counts all. None: the rate
+    that is in force, or 10 µs."""
+    mutex_fraction: int | None = None
+    """One wait for a lock in so many is counted. None: the fraction that is in force, or all."""
     max_seconds: float = 600.0
     """The longest that a profile may be asked to take."""
     directory: str | None = None
@@ -51,8 +52,9 @@ class ProfileConfig:
             raise TypeError(f"labels={self.labels!r}: True or False is allowed")
         whole_number("frequency", self.frequency, 1, 1000)
         whole_number("heap_sample_bytes", self.heap_sample_bytes, 1, 1 << 40)
-        whole_number("block_rate", self.block_rate, 1, 1 << 60)
-        whole_number("mutex_fraction", self.mutex_fraction, 1, 1 << 30)
+        for name in ("block_rate", "mutex_fraction"):
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name), 1, 1 << 60)
         whole_number("max_bytes", self.max_bytes, 4096, 1 << 50)
         whole_number("max_files", self.max_files, 1, 1_000_000)
         object.__setattr__(self, "max_seconds", checked_seconds("max_seconds", self.max_seconds))

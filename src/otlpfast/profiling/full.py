@@ -25,6 +25,8 @@ from ._runtime_reading import RuntimeReading
 from .config import KINDS, ProfileConfig
 from .profile import Profile
 
+_MOST_LEAKS = 20  # in a text that somebody is to read
+
 
 @dataclass(frozen=True)
 class FullProfile:
@@ -155,8 +157,8 @@ def _population() -> dict[str, Profile]:
 
 
 def _growth(before: Mapping[str, Profile], after: Mapping[str, Profile]) -> str:
-    texts = [str(stacks.leaks(before[kind], after[kind])) for kind in before if kind in after]
-    return "\n".join(text for text in texts if text)
+    grown = [leak for kind in before if kind in after for leak in stacks.leaks(before[kind], after[kind])]
+    return "".join(f"{leak}\n" for leak in grown[:_MOST_LEAKS])
 
 
 def _or_why(make: Callable[[], str]) -> str:

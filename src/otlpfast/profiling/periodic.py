@@ -8,11 +8,13 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from .._log import RateLimitedLog
 from .._threads import start_outside
 from ._directory import ProfileDirectory
+from ._native import sampler
 from ._run import Run
 from ._sampling import HeapHold
 from .config import ProfileConfig, checked_directory, checked_kinds, checked_seconds
@@ -38,13 +40,13 @@ class PeriodicProfiles:
         directory: str | None,
         every: float,
         seconds: float,
-        kinds: Iterable[str],
+        kinds: Iterable[str] | None = None,
     ) -> None:
         path = checked_directory(directory) if directory is not None else config.directory
         if path is None:
             raise ValueError("directory=None: a path is needed, here or in the ProfileConfig")
         self._config = config
-        self._kinds = checked_kinds(kinds)
+        self._kinds = checked_kinds(_default_kinds() if kinds is None else kinds)
         self._every = checked_seconds("every", every)
         self._seconds = checked_seconds("seconds", seconds, min(config.max_seconds, self._every))
         self._directory = ProfileDirectory(path, config.max_bytes, config.max_files)
@@ -57,9 +59,8 @@ class PeriodicProfiles:
         self.failed = 0
         self._log = RateLimitedLog(_logger, interval=3600.0)
         self._end = threading.Event()
-        self._heap = HeapHold(self._config) if "heap" in self._kinds else None
         self._thread = threading.Thread(
-            target=self._loop, args=(self._end, self._heap), name="otlpfast-profiles", daemon=True
+            target=self._loop, args=(self._end,), name="otlpfast-profiles", daemon=True
         )
         start_outside(self._thread)
 
@@ -82,18 +83,28 @@ class PeriodicProfiles:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _loop(self, end: threading.Event, heap: HeapHold | None) -> None:
-        try:
-            if heap is not None:
-                heap.take()
+    def _loop(self, end: threading.Event) -> None:
+        with self._heap_on():
             while not end.is_set():
                 begun = time.monotonic()
                 self._profile(end)
                 pause = self._every * _random.uniform(1 - _JITTER, 1 + _JITTER)
                 end.wait(max(begun + pause - time.monotonic(), 0))
+
+    @contextmanager
+    def _heap_on(self) -> Iterator[None]:
+        """Also between two profiles: what is in use was mostly allocated then."""
+        hold = None
+        if "heap" in self._kinds:
+            try:
+                hold = HeapHold(self._config)
+            except Exception as error:
+                self._log.warning("heap", "no periodic heap profiles: %s", error)
+        try:
+            yield
         finally:
-            if heap is not None:
-                heap.release()
+            if hold is not None:
+                hold.release()
 
     def _profile(self, end: threading.Event) -> None:
         try:
@@ -124,6 +135,11 @@ class PeriodicProfiles:
                 self._begin()
             except RuntimeError:  # the process is on its way out
                 _living.discard(self)
+
+
+def _default_kinds() -> tuple[str, ...]:
+    # Without the native sampler each block is counted, which is too slow to be always on.
+    return ("cpu",) if sampler is None else ("cpu", "heap")
 
 
 _living: set[PeriodicProfiles] = set()  # also those that nobody keeps: they go on all the same

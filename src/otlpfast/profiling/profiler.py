@@ -12,6 +12,7 @@ from .config import ProfileConfig, checked_kinds, checked_seconds
 from .profile import Profile
 
 if TYPE_CHECKING:
+    from ._sampling import HeapHold
     from .full import FullProfile
     from .periodic import PeriodicProfiles
 
@@ -42,6 +43,7 @@ class Profiler:
         self._config = config if config is not None else ProfileConfig()
         self._lock = threading.RLock()  # a signal handler may stop it, too
         self._run: Run | None = None
+        self._heap: HeapHold | None = None
         self._profiles: dict[str, Profile] = {}
 
     @property
@@ -65,8 +67,8 @@ class Profiler:
     def heap(self, seconds: float | None = None, gc: bool = False) -> Profile:
         """Which code has allocated memory, and what of it is in use.
 
-        Only allocations that are sampled are known. Sampling begins with the first call and goes on; what is
-        older is not in a profile.
+        What was allocated before sampling began is not in it. The first call without seconds begins it, unless
+        it is on, and it stays on until ``close()``: the profiles of later calls have all since then.
 
         Args:
             seconds: only what is allocated in the next seconds; by default all since sampling began.
@@ -74,7 +76,20 @@ class Profiler:
         """
         if seconds is not None:
             return self._take("heap", seconds, gc=gc)
+        with self._lock:
+            if self._heap is None:
+                from ._sampling import HeapHold
+
+                self._heap = HeapHold(self._config)
         return self._snapshot("heap", gc=gc)
+
+    def close(self) -> None:
+        """Ends what ``start()`` and ``heap()`` have begun. May be called again; the profiler can still be used."""
+        self.stop()
+        with self._lock:
+            hold, self._heap = self._heap, None
+        if hold is not None:
+            hold.release()
 
     def threads(self) -> Profile:
         """What each thread is doing now; equal stacks are one sample, counted."""
@@ -160,7 +175,7 @@ class Profiler:
         directory: str | None = None,
         every: float = 600.0,
         seconds: float = 10.0,
-        kinds: Iterable[str] = ("cpu", "heap"),
+        kinds: Iterable[str] | None = None,
     ) -> PeriodicProfiles:
         """Takes profiles again and again, in a thread of its own, and keeps the newest in a directory.
 
@@ -172,7 +187,7 @@ class Profiler:
             directory: made where it is missing; by default that of the configuration.
             every: seconds from one beginning to the next, give or take a tenth.
             seconds: for which each profile is taken.
-            kinds: which profiles.
+            kinds: which profiles; by default ``cpu`` and, where the native sampler is there, ``heap``.
 
         Raises:
             TypeError, ValueError: an argument of the wrong kind or out of range, or no directory.

@@ -1,4 +1,4 @@
-"""What a process whose environment asks for profiles does: ``OTLPFAST_PROFILE_DIR``. What is wrong is one line."""
+"""Profiles of a process whose environment asks for them: ``OTLPFAST_PROFILE_DIR``. What is wrong is one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _periodic: PeriodicProfiles | None = None
 
 
 def profile_by_variables() -> None:
-    """Begins periodic profiles into the directory of ``OTLPFAST_PROFILE_DIR``. Never raises; once is enough."""
+    """Begins periodic profiles in the directory of that variable. Never raises; once is enough."""
     global _periodic
     path = variable(OTLPFAST_PROFILE_DIR)
     if _periodic is not None or not path:

@@ -74,11 +74,17 @@ def add_parser(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
         help="how long (30; of a program that is started: until it ends; heap, threads, tasks: a look now)",
     )
     parser.add_argument(
-        "--frequency", type=_frequency, default=100, metavar="HZ", help="samples a second of each thread (100)"
+        "--frequency",
+        type=_frequency,
+        default=100,
+        metavar="HZ",
+        help="samples a second of each thread (100)",
     )
     parser.add_argument("--pid", type=int, help="a Python process of yours that runs")
     parser.add_argument("--url", help="of a server with /debug/pprof; user:password@ is sent to it")
-    parser.add_argument("--token", help="for the server, as its OTLPFAST_PPROF_TOKEN (default: that variable)")
+    parser.add_argument(
+        "--token", help="for the server, as its OTLPFAST_PPROF_TOKEN (default: that variable)"
+    )
     parser.add_argument("-m", dest="module", action="store_true", help="PROGRAM is a module, as in python -m")
     _add_output(parser)
     parser.add_argument(
@@ -89,7 +95,9 @@ def add_parser(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="write it there instead of printing a table")
-    parser.add_argument("--top", type=_rows, metavar="N", help="rows of the table (20); also where a file is written")
+    parser.add_argument(
+        "--top", type=_rows, metavar="N", help="rows of the table (20); also where a file is written"
+    )
     parser.add_argument("--trace", metavar="ID", help="only what belongs to this trace")
     parser.add_argument("--diff", metavar="BASE", help="what is more or less than in a saved profile")
 
@@ -100,7 +108,9 @@ def _seconds(text: str) -> float:
     except ValueError:
         value = 0
     if not 0 < value <= 86_400:
-        raise argparse.ArgumentTypeError(f"a number of seconds above 0, at most 86400, is allowed, not {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"a number of seconds above 0, at most 86400, is allowed, not {text!r}"
+        )
     return value
 
 
@@ -151,7 +161,9 @@ def _check(arguments: argparse.Namespace, words: list[str]) -> None:
     if sum(targets) > 1:
         arguments.parser.error("one of PROGRAM, --pid and --url can be profiled at a time")
     if not any(targets):
-        arguments.parser.error("what is to be profiled? A PROGRAM, --pid PID or --url URL; --help has examples")
+        arguments.parser.error(
+            "what is to be profiled? A PROGRAM, --pid PID or --url URL; --help has examples"
+        )
     if arguments.module and not words:
         arguments.parser.error("-m needs the name of a module")
     if arguments.token is not None and arguments.url is None:
@@ -166,7 +178,8 @@ def _output(arguments: argparse.Namespace) -> Output:
             arguments.kind, arguments.output, top=arguments.top, trace=arguments.trace, base=arguments.diff
         )
     except ValueError as error:
-        arguments.parser.error(str(error))
+        parser: argparse.ArgumentParser = arguments.parser
+        parser.error(str(error))
 
 
 def _show(arguments: argparse.Namespace, words: list[str]) -> int:
@@ -180,8 +193,12 @@ def _show(arguments: argparse.Namespace, words: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", help=".pb.gz or another pprof file; .zip of a full profile")
-    parser.add_argument("--kind", choices=KINDS, metavar="KIND", help="which profile of a .zip; default: its summary")
-    parser.add_argument("--type", metavar="TYPE", help="which values, such as alloc_space; default: the profile's own")
+    parser.add_argument(
+        "--kind", choices=KINDS, metavar="KIND", help="which profile of a .zip; default: its summary"
+    )
+    parser.add_argument(
+        "--type", metavar="TYPE", help="which values, such as alloc_space; default: the profile's own"
+    )
     parser.add_argument("--cum", action="store_true", help="by what functions cost with what they call")
     _add_output(parser)
     return show(parser, parser.parse_args(words))

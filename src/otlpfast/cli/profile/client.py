@@ -162,4 +162,6 @@ def _labelled(profile: Profile, pid: int) -> Profile:
 def check_system() -> None:
     """Ends with a message where processes can't be ordered about."""
     if not hasattr(socket, "AF_UNIX"):
-        sys.exit("otlpfast profile: this system has no unix sockets: use --url, or otlpfast.profiling in code")
+        sys.exit(
+            "otlpfast profile: this system has no unix sockets: use --url, or otlpfast.profiling in code"
+        )

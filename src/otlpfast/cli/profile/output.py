@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ...profiling._files import FORMATS
+from ...profiling._top import By
 from ...profiling.profile import Profile
 
 _ROWS = 20
@@ -60,7 +61,7 @@ class Output:
         self._trace = None if trace is None else trace.lower().removeprefix("0x").zfill(32)
         self._base = None if base is None else _load(base)
         self._value = value
-        self._by = "cum" if cum else "flat"
+        self._by: By = "cum" if cum else "flat"
 
     def give(self, profile: Profile, stream: TextIO | None = None) -> str | None:
         """Shows or writes one; gives the path of the file.

@@ -54,7 +54,9 @@ class Server(NamedTuple):
         except ValueError:
             host = port = None
         if parts.scheme not in ("http", "https") or not host:
-            raise Problem(f"{mask_url(url)!r} is no URL of a server; allowed: http://HOST:PORT, https://HOST:PORT")
+            raise Problem(
+                f"{mask_url(url)!r} is no URL of a server; allowed: http://HOST:PORT, https://HOST:PORT"
+            )
         before, found, _ = parts.path.partition(_PREFIX)
         path = f"{before if found else parts.path.rstrip('/')}{_PREFIX}"
         headers = {"Accept-Encoding": "identity", "User-Agent": "otlpfast"}
@@ -120,7 +122,9 @@ class Fetch:
             self.done.set()
 
     def _fetch(self, route: str) -> Profile:
-        query = "" if self._seconds is None else "?" + urlencode({"seconds": f"{max(self._seconds, 0.001):g}"})
+        query = (
+            "" if self._seconds is None else "?" + urlencode({"seconds": f"{max(self._seconds, 0.001):g}"})
+        )
         self._connection = connection = self._server.connect((self._seconds or 0) + _PATIENCE)
         try:
             connection.request("GET", f"{self._server.path}/{route}{query}", headers=self._server.headers)
@@ -148,7 +152,9 @@ def _refusal(server: Server, route: str, status: int, body: bytes) -> Problem:
     if status in (401, 403):
         return Problem(f"{where}: not allowed ({status}): {said or 'who may?'} (--token, or {_TOKEN})")
     if 300 <= status < 400:
-        return Problem(f"{where}: sends elsewhere ({status}), where otlpfast does not go: give the right --url")
+        return Problem(
+            f"{where}: sends elsewhere ({status}), where otlpfast does not go: give the right --url"
+        )
     if status == 404:
         return _Missing(f"{where}: there is no such profile ({status}): {said}")
     if status == 412:
@@ -158,9 +164,7 @@ def _refusal(server: Server, route: str, status: int, body: bytes) -> Problem:
 
 def _why(error: Exception | None) -> str:
     if isinstance(error, ConnectionRefusedError):
-        return (
-            "nobody listens there: is the program running, with OTLPFAST_PPROF=HOST:PORT or enable_pprof_http()?"
-        )
+        return "nobody listens there: is the program running, with OTLPFAST_PPROF=HOST:PORT or enable_pprof_http()?"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, (http.client.HTTPException, ConnectionError)):

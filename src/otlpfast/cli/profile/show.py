@@ -42,7 +42,9 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     except OSError as error:
         return fail(f"{error.filename or arguments.file}: {(error.strerror or str(error)).lower()}")
     except KeyError:
-        return fail(f"{arguments.file}: there is no {arguments.kind or 'summary'} in it; --kind says which one")
+        return fail(
+            f"{arguments.file}: there is no {arguments.kind or 'summary'} in it; --kind says which one"
+        )
     except (ValueError, zipfile.BadZipFile, Nothing) as error:
         return fail(error)
     if path is not None:
