@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .alerts import Alert, Alerts, Threshold
     from .apps import pprof_asgi_app, pprof_wsgi_app
     from .config import ProfileConfig
+    from .contention import Contention, block, is_on, mutex, start_contention
     from .decorating import CallProfiles, profiled
     from .full import FullProfile
     from .heap import HeapRecording, heap_profile, start_heap
@@ -25,6 +26,7 @@ __all__ = [
     "Alert",
     "Alerts",
     "CallProfiles",
+    "Contention",
     "Frame",
     "FullProfile",
     "HeapRecording",
@@ -43,14 +45,18 @@ __all__ = [
     "Stack",
     "Threshold",
     "ValueType",
+    "block",
     "disable_pprof_http",
     "dump",
     "enable_pprof_http",
     "heap_profile",
+    "is_on",
     "leaks",
+    "mutex",
     "pprof_asgi_app",
     "pprof_wsgi_app",
     "profiled",
+    "start_contention",
     "start_heap",
     "start_wall",
     "tasks",
@@ -64,6 +70,7 @@ _HOMES = {
     "alerts": ("Alert", "Alerts", "Threshold"),
     "apps": ("pprof_asgi_app", "pprof_wsgi_app"),
     "config": ("ProfileConfig",),
+    "contention": ("Contention", "block", "is_on", "mutex", "start_contention"),
     "decorating": ("CallProfiles", "profiled"),
     "full": ("FullProfile",),
     "heap": ("HeapRecording", "heap_profile", "start_heap"),

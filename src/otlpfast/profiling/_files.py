@@ -22,6 +22,7 @@ FORMATS: dict[str, Callable[[Profile], bytes]] = {
     ".pb.gz": Profile.to_pprof,
     ".pprof": Profile.to_pprof,
     ".speedscope.json": lambda profile: _text(profile.to_speedscope()),
+    ".svg": lambda profile: _text(profile.to_svg()),
     ".folded": lambda profile: _text(profile.to_folded()),
     ".txt": _table,
 }

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import sys
 from functools import lru_cache
+from typing import Literal
 
 _SUFFIXES = (".py", ".pyx", ".pxi", ".pyw", ".pyc", ".so", ".pyd")
 # Of installed packages, of the standard library, of what is frozen into the interpreter.
 _LIBRARY = re.compile(
     r"(?:^|.*/)(?:site-packages|dist-packages|python3(?:\.\d+t?)?|lib-dynload)/(?!\.\.)(.+)", re.DOTALL
 )
+_INSTALLED = re.compile(r".*/(?:site-packages|dist-packages)/", re.DOTALL)
 _FROZEN = re.compile(r"<frozen ([\w.]+)>")
+
+Place = Literal["application", "library", "standard"]
 
 
 @lru_cache(maxsize=8192)
@@ -33,9 +37,12 @@ def module_of(filename: str) -> str:
     return ".".join(parts)
 
 
-def is_library(filename: str) -> bool:
-    """Whether a file is of an installed package, the standard library or the interpreter."""
-    return bool(_FROZEN.fullmatch(filename) or _LIBRARY.match(filename.replace("\\", "/")))
+def place_of(filename: str) -> Place:
+    """Whose a file is: an installed package's, Python's own (as what has no file is), the application's."""
+    path = filename.replace("\\", "/")
+    if _INSTALLED.match(path):
+        return "library"
+    return "standard" if not path or _FROZEN.fullmatch(path) or _LIBRARY.match(path) else "application"
 
 
 def _under_library(path: str) -> str:

@@ -166,6 +166,16 @@ class Profile:
 
         return folded(self, value)
 
+    def to_svg(self, value: str | None = None, title: str | None = None, focus: str | None = None) -> str:
+        """A flame graph, the outermost function at the top, that needs nothing else than a browser.
+
+        Frames can be zoomed into (click or Enter; Escape for back) and searched (``/`` or Ctrl-F). The
+        narrowest are merged, so that it stays below 5 MB. ``focus`` is what ``focus()`` takes as ``function``.
+        """
+        from ._flame import flame_graph
+
+        return flame_graph(self, value, title, focus)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes a file in the format of its suffix, and gives its path.
 

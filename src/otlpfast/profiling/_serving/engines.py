@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ..._checks import whole_number
 
 if TYPE_CHECKING:
     from ..heap import HeapRecording
@@ -81,10 +83,32 @@ def _start_heap(**settings: Any) -> HeapRecording:
 heap: Shared[HeapRecording] = Shared(_find_heap, _start_heap, lambda recording: recording.stop())
 
 
-def keep_on(undo: ExitStack, heap_too: bool) -> None:
-    """Has engines on until ``undo`` is closed."""
-    if heap_too:
+def keep_on(undo: ExitStack, sample_heap: bool, block_rate: int, mutex_fraction: int) -> None:
+    """Has engines on until ``undo`` is closed; 0 is off. Raises what they do where that can't be."""
+    whole_number("block_rate", block_rate, 0, 1 << 62)
+    whole_number("mutex_fraction", mutex_fraction, 0, 1 << 62)
+    if sample_heap:
         undo.callback(heap.want()[1])
+    if block_rate or mutex_fraction:
+        from ..contention import start_contention
+
+        undo.callback(start_contention(block_rate, mutex_fraction).stop)
+
+
+@contextmanager
+def contention(name: str) -> Iterator[None]:
+    """Waits are counted meanwhile, at the rates in force or else the usual ones."""
+    from ..contention import BLOCK_RATE, MUTEX_FRACTION, start_contention
+
+    with start_contention() as handle:
+        if name == "block" and handle.block_rate == 0:
+            with start_contention(block_rate=BLOCK_RATE):
+                yield
+        elif name == "mutex" and handle.mutex_fraction == 0:
+            with start_contention(mutex_fraction=MUTEX_FRACTION):
+                yield
+        else:
+            yield
 
 
 def _in_child() -> None:

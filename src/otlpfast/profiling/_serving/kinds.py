@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..profile import Profile, Sample, Stack, ValueType
 from ..recording import ProfilerBusyError, Recording
@@ -49,7 +49,7 @@ def _recorded(name: str, start: Callable[[], Recording], parameters: Parameters,
     try:
         recording = start()
     except ProfilerBusyError as error:
-        raise Refused(500, f"Could not enable {name} profiling: {error}") from None
+        raise _could_not(name, error) from None
     awaited = False
     try:
         awaited = wait(parameters.seconds or DEFAULT_SECONDS)
@@ -143,18 +143,6 @@ def _own(sample: Sample) -> Stack:
 # --- of what an engine has counted
 
 
-@contextmanager
-def _wanted(engine: engines.Shared[Any], name: str) -> Iterator[Any]:
-    try:
-        running, leave = engine.want()
-    except ProfilerBusyError as error:
-        raise Refused(500, f"Could not enable {name} profiling: {error}") from None
-    try:
-        yield running
-    finally:
-        leave()
-
-
 def _off(what: str, switch: str) -> Refused:
     return Refused(
         412,
@@ -168,8 +156,14 @@ def _heap(parameters: Parameters, wait: Wait) -> Profile | None:
         if (running := engines.heap.find()) is None:
             raise _off("The heap is not sampled", "heap=True")
         return running.snapshot(gc=parameters.gc)
-    with _wanted(engines.heap, "heap") as recording:
+    try:
+        recording, leave = engines.heap.want()
+    except ProfilerBusyError as error:
+        raise _could_not("heap", error) from None
+    try:
         return _moment(lambda: recording.snapshot(gc=parameters.gc), parameters, wait)
+    finally:
+        leave()
 
 
 def _allocs(parameters: Parameters, wait: Wait) -> Profile | None:
@@ -186,18 +180,28 @@ def _block(parameters: Parameters, wait: Wait) -> Profile | None:
 def _mutex(parameters: Parameters, wait: Wait) -> Profile | None:
     from ..contention import mutex
 
-    return _contention("mutex", "mutex_fraction=10", mutex, parameters, wait)
+    return _contention("mutex", "mutex_fraction=1", mutex, parameters, wait)
 
 
 def _contention(
     name: str, switch: str, snapshot: Callable[[], Profile], parameters: Parameters, wait: Wait
 ) -> Profile | None:
+    from ..contention import is_on
+
     if parameters.seconds is None:
-        if engines.contention.find() is None:
+        if not is_on():
             raise _off(f"The {name} profile is off", switch)
         return snapshot()
-    with _wanted(engines.contention, name):
+    with ExitStack() as on:
+        try:
+            on.enter_context(engines.contention(name))
+        except RuntimeError as error:  # where gevent has locks of its own
+            raise _could_not(name, error) from None
         return _moment(snapshot, parameters, wait)
+
+
+def _could_not(name: str, error: Exception) -> Refused:
+    return Refused(500, f"Could not enable {name} profiling: {error}")
 
 
 KINDS = {
@@ -235,8 +239,8 @@ def counts() -> dict[str, int | None]:
     found |= {"threads": threads, "threadcreate": threads, "tasks": tasks, "goroutine": threads + tasks}
     if (running := engines.heap.find()) is not None:
         found["heap"] = found["allocs"] = len(running.snapshot().samples)
-    if engines.contention.find() is not None:
-        from ..contention import block, mutex
+    from .. import contention
 
-        found |= {"block": len(block().samples), "mutex": len(mutex().samples)}
+    if contention.is_on():
+        found |= {"block": len(contention.block().samples), "mutex": len(contention.mutex().samples)}
     return found
