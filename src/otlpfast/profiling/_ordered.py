@@ -16,7 +16,8 @@ from typing import Any
 from .._threads import start_outside
 from ._directory import write_private
 from ._order import FULL, SOCKET, Order
-from ._run import Run
+from ._run import Run, load
+from .config import KINDS
 from .full import FullRun
 
 
@@ -107,15 +108,20 @@ def _left(order: Order) -> float | None:
 
 
 _ordered: Ordered | None = None
+_is_hooked = False
 
 
 def begin(directory: str) -> None:
     """Begins what is ordered in that directory. Never raises: whatever is wrong is one line."""
-    global _ordered
+    global _ordered, _is_hooked
     try:
         order = Order.load(directory)
         if order.until is not None and time.monotonic() >= order.until:
             return  # begun too late
+        load(KINDS if order.kind == FULL else (order.kind,))
+        if not _is_hooked and hasattr(os, "register_at_fork"):
+            _is_hooked = True
+            os.register_at_fork(after_in_child=_in_child)
         _ordered = Ordered(directory)
     except Exception as error:
         with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
@@ -154,5 +160,3 @@ def _meet_multiprocessing() -> None:
 
 
 atexit.register(finish)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)

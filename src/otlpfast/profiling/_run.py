@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import secrets
 import threading
 from collections.abc import Callable, Iterable
@@ -15,6 +16,8 @@ from .recording import Recording
 
 SPAN = "otlpfast.profile"
 ID, KINDS, SECONDS, MISSING = (f"{SPAN}.{name}" for name in ("id", "kinds", "seconds", "missing"))
+TRACE = "trace_id"
+"""Of the span, in the comments of profiles."""
 
 
 class _Snapshot:
@@ -30,8 +33,19 @@ class _Snapshot:
         return self._taken
 
 
+_HOMES = {"block": "contention", "mutex": "contention", "threads": "stacks", "tasks": "stacks"}
+
+
+def load(kinds: Iterable[str]) -> None:
+    """Loads the engines, which otherwise is done when they are first used.
+
+    Their fork hooks run in the order in which they were loaded: whoever begins profiles in one comes later.
+    """
+    for kind in kinds:
+        importlib.import_module(f"{__package__}.{_HOMES.get(kind, kind)}")
+
+
 def _begin(kind: str, config: ProfileConfig, *, cumulative: bool, gc: bool) -> Recording:
-    """Engines are loaded when they are first used."""
     if kind == "cpu":
         from .cpu import start_cpu
 
@@ -132,7 +146,7 @@ class Run:
         comments = [f"{ID}={self.id}"]
         context = self._span.get_span_context()
         if context.is_valid:
-            comments.append(f"trace_id={context.trace_id:032x}")
+            comments.append(f"{TRACE}={context.trace_id:032x}")
         return replace(profile, comments=(*profile.comments, *comments))
 
     def _abandon(self, error: BaseException) -> None:

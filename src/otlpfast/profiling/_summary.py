@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from ._run import ID, TRACE
 from .config import KINDS
+from .profile import Profile
 
 if TYPE_CHECKING:
     from .full import FullProfile
@@ -16,8 +19,8 @@ _TITLES = {
     "cpu": "CPU time: what ran",
     "wall": "Wall time: what ran or waited",
     "heap": "Memory in use, of what was allocated meanwhile and sampled",
-    "threads": "Threads at the end, by what they were doing",
-    "tasks": "asyncio tasks at the end, by what they awaited",
+    "threads": "Threads at the end",
+    "tasks": "asyncio tasks at the end",
     "block": "Waiting for conditions, queues, events and threads",
     "mutex": "Waiting for locks",
 }
@@ -43,7 +46,7 @@ def summary(full: FullProfile) -> str:
     parts = [_section("Full profile", "".join(f"{name:<10} {value}\n" for name, value in facts.items()))]
     for kind in KINDS:
         if kind in full.profiles:
-            parts.append(_section(f"{_TITLES[kind]} ({kind}.pb.gz)", str(full.profiles[kind].top(_TOP))))
+            parts.append(_section(f"{_TITLES[kind]} ({kind}.pb.gz)", _table(full.profiles[kind])))
     if full.missing:
         reasons = "".join(f"{kind:<10} {reason}\n" for kind, reason in full.missing.items())
         parts.append(_section("Not to be had", reasons))
@@ -52,6 +55,13 @@ def summary(full: FullProfile) -> str:
         parts.append(_section("Runtime (runtime.json)", "".join(_runtime(full.runtime))))
     parts.append(_section("How to open the files", _OPENING))
     return "\n".join(parts)
+
+
+def _table(profile: Profile) -> str:
+    if not profile.samples:
+        return "none"
+    comments = tuple(comment for comment in profile.comments if not comment.startswith((ID, TRACE)))
+    return str(replace(profile, comments=comments).top(_TOP))
 
 
 def _section(title: str, text: str) -> str:

@@ -15,7 +15,7 @@ from .._log import RateLimitedLog
 from .._threads import start_outside
 from ._directory import ProfileDirectory
 from ._native import sampler
-from ._run import Run
+from ._run import Run, load
 from ._sampling import HeapHold
 from .config import ProfileConfig, checked_directory, checked_kinds, checked_seconds
 
@@ -51,6 +51,8 @@ class PeriodicProfiles:
         self._seconds = checked_seconds("seconds", seconds, min(config.max_seconds, self._every))
         self._directory = ProfileDirectory(path, config.max_bytes, config.max_files)
         self._closed = False
+        load(self._kinds)
+        _follow_forks()
         _living.add(self)
         self._begin()
 
@@ -143,11 +145,19 @@ def _default_kinds() -> tuple[str, ...]:
 
 
 _living: set[PeriodicProfiles] = set()  # also those that nobody keeps: they go on all the same
+_is_hooked = False
 
 
 def _in_child() -> None:
     for periodic in list(_living):
         periodic._in_child()
+
+
+def _follow_forks() -> None:
+    global _is_hooked
+    if not _is_hooked and hasattr(os, "register_at_fork"):
+        _is_hooked = True
+        os.register_at_fork(after_in_child=_in_child)
 
 
 def _at_exit() -> None:
@@ -159,5 +169,3 @@ def _at_exit() -> None:
 
 
 atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)

@@ -11,8 +11,11 @@ import sys
 def _run_hidden() -> None:
     """Another ``sitecustomize``, which this one has taken the place of: also that of ``otlpfast run``."""
     here = os.path.dirname(os.path.abspath(__file__))
-    path = [folder for folder in sys.path if os.path.abspath(folder) != here]
-    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", path)
+    folders = [os.path.abspath(folder) for folder in sys.path]
+    first = folders.index(here) if here in folders else len(folders)
+    # What comes before has found this one; and it would again, were this one still on the path.
+    sys.path[:] = [folder for folder in sys.path if os.path.abspath(folder) != here]
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path[first:])
     if spec is not None and spec.loader is not None:
         module = importlib.util.module_from_spec(spec)
         sys.modules["sitecustomize"] = module  # as it would be without us
