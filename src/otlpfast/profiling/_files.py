@@ -11,7 +11,7 @@ _TABLE_ROWS = 50
 
 
 def _table(profile: Profile) -> bytes:
-    return _text("\n".join(str(profile.top(_TABLE_ROWS, by=by)) for by in ("flat", "cum")))
+    return _text("\n".join(f"{profile.top(_TABLE_ROWS, by=by)}\n" for by in ("flat", "cum")))
 
 
 def _text(text: str) -> bytes:

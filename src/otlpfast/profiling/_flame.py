@@ -71,6 +71,8 @@ def flame_graph(
 def _summary(profile: Profile, tree: Tree, unit: str) -> str:
     root = tree.root
     said = [f"{_amount(tree, root.value, unit)} in all" if root.weight else "no samples"]
+    if tree.signed:
+        said[0] += f", of {amount(root.weight, unit)} that changed"
     if profile.duration_nanos:
         said[0] += f", over {amount(profile.duration_nanos, 'nanoseconds')}"
     if _has_merged(root):
@@ -114,9 +116,8 @@ def _frames(tree: Tree, unit: str, top: int) -> Iterator[str]:
         width = node.weight * scale if total else WIDTH - 2 * MARGIN
         name, own = _names(node)
         title = _text("\n".join((name, *_facts(tree, node, unit))))
-        colour = _colour(tree, node)
-        yield f'<g class="f" role="button" data-own="{own}"><title>{title}</title><rect class="{colour}" x="{x:.4f}" y="{y}"'
-        yield f' width="{width:.4f}" height="{ROW - 1}"/>'
+        yield f'<g class="f" role="button" data-own="{own}"><title>{title}</title><rect x="{x:.4f}" y="{y}"'
+        yield f' width="{width:.4f}" height="{ROW - 1}" class="{_colour(tree, node)}"/>'
         room = (width - 8) / _CHARACTER
         if shown := name if len(name) <= room else _cut(name[own:], room):
             yield f'<text x="{x + 4:.1f}" y="{y + 13}">{_text(shown)}</text>'
@@ -149,7 +150,9 @@ def _amount(tree: Tree, value: int, unit: str) -> str:
 
 
 def _colour(tree: Tree, node: Node) -> str:
-    if node.merged or not node.depth:
+    if node.merged:
+        return "m merged"
+    if not node.depth:
         return "m"
     if tree.signed:
         share = node.value / node.weight

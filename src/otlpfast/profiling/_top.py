@@ -65,7 +65,7 @@ class Top:
             flat, cum = amount(row.flat, unit, scale), amount(row.cum, unit, scale)
             place = f" {row.filename}:{row.line}" if row.filename else ""
             lines.append(f"{flat:>10} {shares[0]} {shares[1]} {cum:>10} {shares[2]}  {row.function}{place}")
-        return "\n".join(map(_one_line, lines)) + "\n"
+        return "\n".join(map(_one_line, lines))
 
 
 def top(profile: Profile, n: int, value: str | None, by: By, granularity: Granularity) -> Top:
@@ -77,9 +77,8 @@ def top(profile: Profile, n: int, value: str | None, by: By, granularity: Granul
     index = profile.value_index(value)
     flat, cum, places, total = _sums(profile, index, granularity)
     first = flat if by == "flat" else cum
-    order = sorted(
-        range(len(places)), key=lambda at: (-abs(first[at]), -abs(flat[at]), -abs(cum[at]), places[at])
-    )
+    counted = [at for at in range(len(places)) if flat[at] or cum[at]]  # a difference can come to nothing
+    order = sorted(counted, key=lambda at: (-abs(first[at]), -abs(flat[at]), -abs(cum[at]), places[at]))
     rows: list[TopRow] = []
     so_far = 0
     for at in order[: max(n, 0)]:
@@ -87,7 +86,7 @@ def top(profile: Profile, n: int, value: str | None, by: By, granularity: Granul
         shares = [abs(part) / total * 100 if total else 0.0 for part in (flat[at], so_far, cum[at])]
         rows.append(TopRow(flat[at], shares[0], shares[1], cum[at], shares[2], *places[at]))
     value_type = profile.value_types[index]
-    return Top(tuple(rows), value_type, total, len(places), _heading(profile, value_type, total))
+    return Top(tuple(rows), value_type, total, len(order), _heading(profile, value_type, total))
 
 
 def _sums(

@@ -62,7 +62,11 @@ def pprof_wsgi_app(
             path,
             str(environ.get("SCRIPT_NAME", "")),
             str(environ.get("QUERY_STRING", "")),
-            {name[5:].lower().replace("_", "-"): str(v) for name, v in environ.items() if name[:5] == "HTTP_"},
+            {
+                name[5:].lower().replace("_", "-"): str(v)
+                for name, v in environ.items()
+                if name[:5] == "HTTP_"
+            },
             _waiting(environ),
         )
         answer = site.answer(request) or _GONE
@@ -175,7 +179,8 @@ async def _answered(site: Site, request: Request, receive: _Receive) -> Answer |
     start_outside(threading.Thread(target=work, name="otlpfast-pprof-request", daemon=True))
     leaving = asyncio.ensure_future(_gone(receive))
     try:
-        await asyncio.wait({answered, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        waiting: tuple[asyncio.Future[Any], ...] = answered, leaving
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         return answered.result() if answered.done() else None
     finally:
         gone.set()
@@ -191,7 +196,9 @@ async def _gone(receive: _Receive) -> None:
 
 async def _send(send: _Send, answer: Answer | None) -> None:
     answer = answer or _GONE
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()
+    ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 

@@ -1,4 +1,4 @@
-"""Profiles over HTTP, as Go's ``net/http/pprof`` has them: ``enable_pprof_http()``, then ``go tool pprof URL``."""
+"""Profiles over HTTP, as Go's ``net/http/pprof`` has them: ``enable_pprof_http()``."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def enable_pprof_http(
 ) -> PprofServer:
     """Serves profiles of this process under ``/debug/pprof/``, also while its event loop is stuck.
 
-    Threads of its own do so, until ``close()``, ``disable_pprof_http()`` or the end of the process. Nothing is
-    profiled until somebody asks, but for what is switched on here.
+    Threads of its own do so, until ``close()``, ``disable_pprof_http()`` or the end of the process. Nothing
+    is profiled until somebody asks, but for what is switched on here.
 
     Args:
         address: HOST:PORT, or a PORT of 127.0.0.1; port 0 takes a free one, which ``url`` has.

@@ -42,7 +42,7 @@ class Frame(NamedTuple):
     def name(self) -> str:
         """The function's with its module's, as profiles show it: ``app.views.Orders.get``."""
         module = module_of(self.filename)
-        return f"{module}.{self.function}" if module else self.function
+        return f"{module}.{self.function}" if module and self.function else self.function
 
 
 Stack = tuple[Frame, ...]
@@ -170,7 +170,7 @@ class Profile:
         """A flame graph, the outermost function at the top, that needs nothing else than a browser.
 
         Frames can be zoomed into (click or Enter; Escape for back) and searched (``/`` or Ctrl-F). The
-        narrowest are merged, so that it stays below 5 MB. ``focus`` is what ``focus()`` takes as ``function``.
+        narrowest are merged, so that it stays below 5 MB. ``focus`` is as ``function`` of ``focus()``.
         """
         from ._flame import flame_graph
 

@@ -1,4 +1,4 @@
-"""What the servers of this package have in common: the standard library's, in daemon threads, for few clients."""
+"""What the servers of this package have in common: the standard library's, in daemon threads."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Shared(Generic[_Running]):
         self._own: _Running | None = None
 
     def want(self, **settings: Any) -> tuple[_Running, Callable[[], None]]:
-        """The engine that is on already, or a new one with these settings; and how to say that it is no more wanted.
+        """The engine that is on already, or a new one with these settings; and what ends that it is wanted.
 
         ProfilerBusyError where it can't be had.
         """

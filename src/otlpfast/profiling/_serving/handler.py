@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from ...web.answering import Answering
 from ...web.listener import Selector
-from .request import Answer, Refused, Request
+from .request import Refused, Request
 from .site import PREFIX
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Handler(Answering):
             self._pass_over_body()
         path = PREFIX if url.path == "/" else url.path
         if path != PREFIX and not path.startswith(f"{PREFIX}/"):
-            self._send(Refused(404, f"404 page not found: {PREFIX}/ has the profiles").answer())
+            self.refuse(404, f"404 page not found: {PREFIX}/ has the profiles")
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         path = path.removeprefix(PREFIX)
@@ -41,14 +41,11 @@ class Handler(Answering):
         if answer is None:
             self.close_connection = True
         else:
-            self._send(answer)
+            self.head(answer.status, answer.headers)
+            if self.command != "HEAD":
+                self.wfile.write(answer.body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer
-
-    def _send(self, answer: Answer) -> None:
-        self.head(answer.status, answer.headers)
-        if self.command != "HEAD":
-            self.wfile.write(answer.body)
 
     def _pass_over_body(self) -> None:
         self.close_connection = True  # whatever else comes after the head is not read

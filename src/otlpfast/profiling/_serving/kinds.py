@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from ..profile import Profile, Sample, Stack, ValueType
+from ..profile import Label, Profile, Sample, Stack, ValueType
 from ..recording import ProfilerBusyError, Recording
 from . import engines
 from .parameters import Parameters
@@ -45,7 +45,9 @@ def take(kind: Kind, parameters: Parameters, wait: Wait) -> Profile | None:
 # --- of a time
 
 
-def _recorded(name: str, start: Callable[[], Recording], parameters: Parameters, wait: Wait) -> Profile | None:
+def _recorded(
+    name: str, start: Callable[[], Recording], parameters: Parameters, wait: Wait
+) -> Profile | None:
     try:
         recording = start()
     except ProfilerBusyError as error:
@@ -83,14 +85,17 @@ def _moment(snapshot: Callable[[], Profile], parameters: Parameters, wait: Wait)
 
 def changes(before: Profile, after: Profile) -> Profile:
     """What became more, and with a minus what became less; what stayed as it was is not in it."""
-    totals = {(sample.stack, sample.labels): list(sample.values) for sample in after.samples}
-    for stack, values, labels in before.samples:
-        row = totals.setdefault((stack, labels), [0] * len(values))
-        for index, value in enumerate(values):
-            row[index] -= value
+    totals: dict[tuple[Stack, tuple[Label, ...]], list[int]] = {}
+    for profile, sign in ((after, 1), (before, -1)):
+        for stack, values, labels in profile.samples:
+            row = totals.setdefault((stack, labels), [0] * len(values))
+            for index, value in enumerate(values):
+                row[index] += sign * value
     return replace(
         after,
-        samples=tuple(Sample(stack, tuple(row), labels) for (stack, labels), row in totals.items() if any(row)),
+        samples=tuple(
+            Sample(stack, tuple(row), labels) for (stack, labels), row in totals.items() if any(row)
+        ),
         time_unix_nano=before.time_unix_nano,
         duration_nanos=after.time_unix_nano - before.time_unix_nano,
     )
@@ -232,15 +237,15 @@ def dump() -> str:
     return dump()
 
 
-def counts() -> dict[str, int | None]:
-    """How many things each would show now: threads, tasks, places; None before it is taken, or where it is off."""
+def counts(heap: Profile | None) -> dict[str, int | None]:
+    """How much each would show now: threads, tasks, places; None before it is taken, or where it is off."""
+    from .. import contention
+
     threads, tasks = _threads().total(), _tasks().total()
     found: dict[str, int | None] = dict.fromkeys(KINDS)
     found |= {"threads": threads, "threadcreate": threads, "tasks": tasks, "goroutine": threads + tasks}
-    if (running := engines.heap.find()) is not None:
-        found["heap"] = found["allocs"] = len(running.snapshot().samples)
-    from .. import contention
-
+    if heap is not None:
+        found["heap"] = found["allocs"] = len(heap.samples)
     if contention.is_on():
         found |= {"block": len(contention.block().samples), "mutex": len(contention.mutex().samples)}
     return found

@@ -54,8 +54,9 @@ def _row(kind: Kind, count: int | None) -> str:
     shown = " ".join(f'<a href="{escape(link)}">{text}</a>' for text, link in links.items())
     return f"""\
           <tr data-name="{name}">
-            <th scope="row"><span class="strong">{name}</span> <span class="note">{escape(kind.text)}</span></th>
-            <td class="number count">{"–" if count is None else count}</td>
+            <th scope="row"><span class="strong">{name}</span>
+              <span class="note">{escape(kind.text)}</span></th>
+            <td class="number count">{"&ndash;" if count is None else count}</td>
             <td class="take" hidden>
               <input type="number" class="seconds" min="0" step="any" value="{seconds}" placeholder="now"
                 aria-label="{name}: seconds">

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from ...web.answering import PROTECTION, TEXT
 from ...web.guard import Guard
 from . import page
 from .forms import answer as in_form
-from .kinds import DUMPED, KINDS, counts, dump, take
+from .kinds import DUMPED, KINDS, dump, take
 from .parameters import parse
 from .request import Answer, Refused, Request
-from .status import command_line, status
+from .status import Status, command_line
 
 _logger = logging.getLogger(__name__)
 
@@ -22,12 +21,10 @@ PREFIX = "/debug/pprof"
 MAX_SECONDS = 300.0
 _MOST_SECONDS = 86_400.0
 _TRACE = (
-    "There is no execution trace of Python. Where threads spend their time: wall; where they and asyncio tasks "
-    "are now: goroutine?debug=2"
+    "There is no execution trace of Python. Where threads spend their time: wall; where they and asyncio "
+    "tasks are now: goroutine?debug=2"
 )
-_NEEDS_TOKEN = (
-    "a token is needed: http://any:TOKEN@host:port/debug/pprof/..., ?token=TOKEN, or Authorization: Bearer TOKEN"
-)
+_NEEDS_TOKEN = "a token is needed: http://any:TOKEN@HOST/debug/pprof/, ?token=TOKEN or Authorization: Bearer TOKEN"
 
 
 class Site:
@@ -41,6 +38,7 @@ class Site:
     def __init__(self, guard: Guard | None, max_seconds: float) -> None:
         self._guard = guard
         self._max_seconds = _checked(max_seconds)
+        self._status = Status()
 
     def answer(self, request: Request) -> Answer | None:
         """What is to be sent; None: nobody waits for it any more. Never raises."""
@@ -51,7 +49,10 @@ class Site:
             more, found = {}, refusal.answer()
         except Exception as error:
             _logger.warning("a request for a profile failed", exc_info=True)
-            more, found = {}, Refused(500, f"failed to collect profile: {type(error).__name__}: {error}").answer()
+            more, found = (
+                {},
+                Refused(500, f"failed to collect profile: {type(error).__name__}: {error}").answer(),
+            )
         if found is None:
             return None
         fields = {**PROTECTION, **found.headers, **more}
@@ -89,8 +90,12 @@ class Site:
             return self._index(request)
         if path.startswith("/static/"):
             return page.static(path.removeprefix("/static/"))
-        if path in _PLAIN:
-            return _PLAIN[path]()
+        if path == "/cmdline":
+            return Answer(
+                200, {"Content-Type": TEXT}, "\0".join(command_line()).encode("utf-8", "surrogateescape")
+            )
+        if path == "/status":
+            return Answer(200, {"Content-Type": "application/json"}, json.dumps(self._status.read()).encode())
         if path == "/trace":
             raise Refused(404, _TRACE)
         return self._profile(request)
@@ -99,7 +104,7 @@ class Site:
         is_welcome = self._guard is not None and self._guard.has_token(request.query)
         if request.path == "" or is_welcome:  # the token out of the address bar, the history and bookmarks
             return Answer(303, {"Location": f"{request.base}/"}, b"")
-        return page.index(counts(), self._max_seconds)
+        return page.index(self._status.read()["counts"], self._max_seconds)
 
     def _profile(self, request: Request) -> Answer | None:
         name = request.path[1:]
@@ -122,7 +127,9 @@ def _checked(max_seconds: object) -> float:
     if isinstance(max_seconds, bool) or not isinstance(max_seconds, (int, float)):
         raise TypeError(f"max_seconds={max_seconds!r}: a number is allowed")
     if not 0 < max_seconds <= _MOST_SECONDS:
-        raise ValueError(f"max_seconds={max_seconds!r}: a number above 0, at most {_MOST_SECONDS:g}, is allowed")
+        raise ValueError(
+            f"max_seconds={max_seconds!r}: a number above 0, at most {_MOST_SECONDS:g}, is allowed"
+        )
     return float(max_seconds)
 
 
@@ -142,14 +149,3 @@ def _allow(request: Request, *methods: str) -> None:
     if request.method not in methods:
         allowed = " and ".join(methods) if len(methods) == 2 else ", ".join(methods)
         raise Refused(405, f"{allowed} are allowed", {"Allow": ", ".join(methods)})
-
-
-def _status() -> Answer:
-    return Answer(200, {"Content-Type": "application/json"}, json.dumps(status()).encode())
-
-
-def _cmdline() -> Answer:
-    return Answer(200, {"Content-Type": TEXT}, "\0".join(command_line()).encode("utf-8", "surrogateescape"))
-
-
-_PLAIN: dict[str, Callable[[], Answer]] = {"/status": _status, "/cmdline": _cmdline}

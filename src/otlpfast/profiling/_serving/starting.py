@@ -1,4 +1,4 @@
-"""The profiles of a process whose environment asks for it: ``OTLPFAST_PPROF``. Whatever is wrong is one line."""
+"""Profiles of a process whose environment asks for it: ``OTLPFAST_PPROF``. What is wrong is one line."""
 
 from __future__ import annotations
 

@@ -13,22 +13,39 @@ from ...web.masking import is_secret, masked
 from . import engines
 from .kinds import counts
 
-_BEGUN = time.monotonic()
+_PART = 50  # of the time may be spent on looking, while somebody looks again and again: one part in so many
+_LEAST = 0.5  # seconds between two looks
 
 
-def status() -> dict[str, Any]:
-    """Counts of what each profile would show, and figures of the process; None where they are not known."""
-    generations = gc.get_stats()
+class Status:
+    """Looks at the process; not at once again where that took long: stacks of 100,000 tasks, say."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Any] = {}
+        self._due = 0.0
+        self._pid = 0
+
+    def read(self) -> dict[str, Any]:
+        """Counts of what each profile would show, and figures of the process; None: not known."""
+        begun = time.monotonic()
+        if begun >= self._due or self._pid != os.getpid():
+            self._seen, self._pid = _look(), os.getpid()
+            self._due = begun + max(_LEAST, _PART * (time.monotonic() - begun))
+        return self._seen
+
+
+def _look() -> dict[str, Any]:
+    running = engines.heap.find()
+    heap = None if running is None else running.snapshot()
     return {
         "pid": os.getpid(),
         "program": " ".join(command_line())[:300],
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "cpu_seconds": round(time.process_time(), 2),
-        "served_seconds": round(time.monotonic() - _BEGUN),
         "rss_bytes": _rss(),
-        "heap_bytes": _heap(),
-        "gc_collections": [generation["collections"] for generation in generations],
-        "counts": counts(),
+        "heap_bytes": None if heap is None else heap.total("inuse_space"),
+        "gc_collections": [generation["collections"] for generation in gc.get_stats()],
+        "counts": counts(heap),
     }
 
 
@@ -53,8 +70,3 @@ def _rss() -> int | None:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, AttributeError, IndexError):
         return None
-
-
-def _heap() -> int | None:
-    running = engines.heap.find()
-    return None if running is None else running.snapshot().total("inuse_space")

@@ -30,7 +30,9 @@ def text(profile: Profile) -> str:
 def _heading(profile: Profile, totals: list[int]) -> str:
     if len(totals) == 1:
         return f"{profile.kind} profile: total {totals[0]}"
-    columns = (f"{kind}/{unit} {total}" for (kind, unit), total in zip(profile.value_types, totals, strict=True))
+    columns = (
+        f"{kind}/{unit} {total}" for (kind, unit), total in zip(profile.value_types, totals, strict=True)
+    )
     return f"{profile.kind} profile: {', '.join(columns)}"
 
 

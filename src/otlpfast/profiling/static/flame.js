@@ -182,7 +182,7 @@
         own: Number(group.dataset.own), // where the module's name has ended
         text: group.querySelector("text"),
         parent: open.at(-1),
-        merged: title.startsWith("("),
+        merged: rect.classList.contains("merged"),
       };
       group.dataset.number = number;
       open.push(frame);
