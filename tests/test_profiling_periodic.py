@@ -118,7 +118,10 @@ def test_a_directory_that_is_gone_is_one_line_and_it_goes_on(
         ({}, "directory=None: a path is needed"),
         ({"directory": 5}, "directory=5: a path"),
         ({"directory": "here", "every": 0}, "every=0: a number of seconds"),
-        ({"directory": "here", "every": 1, "seconds": 2}, "seconds=2: a number of seconds above 0, at most 1"),
+        (
+            {"directory": "here", "every": 1, "seconds": 2},
+            "seconds=2: a number of seconds above 0, at most 1",
+        ),
         ({"directory": "here", "kinds": ("goroutine",)}, "are allowed"),
     ],
 )
@@ -198,7 +201,9 @@ def test_processes_share_a_directory(tmp_path: Path) -> None:
         "assert not periodic.failed\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
-    others = [subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    others = [
+        subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
     for process in others:
         _, errors = process.communicate(timeout=4 * PATIENCE)
         assert process.returncode == 0, errors

@@ -200,14 +200,25 @@ def test_a_full_profile_is_an_archive_with_a_summary(work: None, tmp_path: Path)
     with zipfile.ZipFile(path) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
     kinds = ["cpu", "wall", "heap", "threads", "tasks", "block", "mutex"]
-    assert list(contents) == ["summary.txt", *(f"{kind}.pb.gz" for kind in kinds), "stacks.txt", "runtime.json"]
+    assert list(contents) == [
+        "summary.txt",
+        *(f"{kind}.pb.gz" for kind in kinds),
+        "stacks.txt",
+        "runtime.json",
+    ]
     for kind in kinds:
         assert Profile.from_pprof(contents[f"{kind}.pb.gz"]).value_types == full.profiles[kind].value_types
     runtime = json.loads(contents["runtime.json"])
     assert runtime["after"]["python_threads"] >= 2 and runtime["gc"]["pauses"] >= 0
     assert b'thread "toil"' in contents["stacks.txt"]
     summary = contents["summary.txt"].decode()
-    for words in (full.id, f"process    {os.getpid()}", "CPU time", "GC pauses", "go tool pprof -top cpu.pb.gz"):
+    for words in (
+        full.id,
+        f"process    {os.getpid()}",
+        "CPU time",
+        "GC pauses",
+        "go tool pprof -top cpu.pb.gz",
+    ):
         assert words in summary
     assert full.to_bytes()[:2] == b"PK"
 

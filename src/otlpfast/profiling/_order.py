@@ -1,7 +1,7 @@
 """An order of a profile, which ``otlpfast profile`` has left in a directory for processes to find.
 
-The directory is private. It has the order, a socket by which a process says how it gets on and is told to stop,
-and in the end one file of each process.
+The directory is private. It has the order, a socket by which a process says how it gets on and is told to
+stop, and in the end one file of each process.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ class Order:
     kind: str
     """One of KINDS, or FULL."""
     seconds: float | None
-    """None: until the process ends, or is told to stop."""
-    until: float | None = None
-    """Of the monotonic clock: no process goes on for longer, however late it began."""
+    """None: until the process ends, or is told to stop. Whoever begins late is told to earlier."""
     frequency: int = 100
     children: bool = False
     """Whether processes that are forked meanwhile take one, too."""

@@ -9,7 +9,6 @@ import secrets
 import socket
 import sys
 import threading
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -89,7 +88,7 @@ class Ordered:
 
     def _wait(self) -> None:
         with suppress(OSError, ValueError):  # closed, or the seconds have passed
-            self._client.settimeout(_left(self.order))
+            self._client.settimeout(self.order.seconds)
             self._client.recv(1)
         self.finish()
 
@@ -97,14 +96,6 @@ class Ordered:
         with suppress(OSError):
             self._client.settimeout(5.0)
             self._client.sendall(json.dumps({"pid": os.getpid(), **fact}).encode() + b"\n")
-
-
-def _left(order: Order) -> float | None:
-    """Seconds that are left of an order's."""
-    left = order.seconds
-    if order.until is not None:
-        left = min(left if left is not None else order.until, order.until - time.monotonic())
-    return left if left is None else max(left, 0.001)
 
 
 _ordered: Ordered | None = None
@@ -116,8 +107,6 @@ def begin(directory: str) -> None:
     global _ordered, _is_hooked
     try:
         order = Order.load(directory)
-        if order.until is not None and time.monotonic() >= order.until:
-            return  # begun too late
         load(KINDS if order.kind == FULL else (order.kind,))
         if not _is_hooked and hasattr(os, "register_at_fork"):
             _is_hooked = True
@@ -152,8 +141,8 @@ def _in_child() -> None:
 
 
 def _meet_multiprocessing() -> None:
-    # Its children end by os._exit(), where no atexit function runs. What was to be done at their end is forgotten
-    # after the fork hooks have run, and then this is called.
+    # Its children end by os._exit(), where no atexit function runs. What was to be done at their end is
+    # forgotten after the fork hooks have run, and then this is called.
     util: Any = sys.modules.get("multiprocessing.util")
     if hasattr(util, "register_after_fork"):
         util.register_after_fork(finish, lambda _: util.Finalize(None, finish, exitpriority=-1000))

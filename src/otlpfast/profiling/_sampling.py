@@ -1,4 +1,4 @@
-"""Engines that count as long as anybody wants them to, as one run sees them: from its beginning to its end."""
+"""Engines that count as long as anybody wants them to, as one run sees them: from its start to its end."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ class Profiler:
     def heap(self, seconds: float | None = None, gc: bool = False) -> Profile:
         """Which code has allocated memory, and what of it is in use.
 
-        What was allocated before sampling began is not in it. The first call without seconds begins it, unless
-        it is on, and it stays on until ``close()``: the profiles of later calls have all since then.
+        What was allocated before sampling began is not in it. The first call without seconds begins it,
+        unless it is on, and it stays on until ``close()``: the profiles of later calls have all since then.
 
         Args:
             seconds: only what is allocated in the next seconds; by default all since sampling began.
@@ -84,7 +84,7 @@ class Profiler:
         return self._snapshot("heap", gc=gc)
 
     def close(self) -> None:
-        """Ends what ``start()`` and ``heap()`` have begun. May be called again; the profiler can still be used."""
+        """Ends what ``start()`` and ``heap()`` have begun. The profiler can still be used."""
         self.stop()
         with self._lock:
             hold, self._heap = self._heap, None

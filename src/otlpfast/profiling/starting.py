@@ -1,4 +1,4 @@
-"""Profiles of a process whose environment asks for them: ``OTLPFAST_PROFILE_DIR``. What is wrong is one line."""
+"""Profiles of a process whose environment asks for them: ``OTLPFAST_PROFILE_DIR``. Trouble is one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``otlpfast profile``: of a program from its start, of a process that runs, of a server; and of saved ones."""
+"""``otlpfast profile``: of a program from its start, of a process, of a server; and what was saved."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ kinds:
   heap     who allocated memory that is in use  block     waits for queues, events, conditions
   full     all of them, over the same seconds   mutex     waits for locks
 
-Ctrl-C ends a profile early; what there is by then is written. A second one gives up. The suffix of FILE says the
-format: .pb.gz (pprof), .svg (flame graph), .speedscope.json, .folded, .txt; .zip for --kind full.
-go tool pprof FILE.pb.gz opens them too. The exit status is that of the program.
+Ctrl-C ends a profile early; what there is by then is written. A second one gives up. The suffix of FILE
+says the format: .pb.gz (pprof), .svg (flame graph), .speedscope.json, .folded, .txt; .zip for --kind full.
+go tool pprof FILE.pb.gz opens them too. The exit status is that of the program. Processes that a program
+forks or starts are in its profile.
 """
 
 _SHOW_EPILOG = """\

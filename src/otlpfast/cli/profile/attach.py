@@ -1,4 +1,4 @@
-"""``otlpfast profile --pid``: a process that serves its profiles, or from CPython 3.14 on any that may be asked."""
+"""``otlpfast profile --pid``: a process that serves its profiles; from CPython 3.14 on others as well."""
 
 from __future__ import annotations
 
@@ -127,6 +127,6 @@ def _silence(met: bool) -> str:
     if met:
         return "the process has begun a profile, but does not leave it"
     return (
-        f"the process has not come to it within {_BEGIN_SECONDS:g} s: its main thread has to run Python code now "
-        "and then, and is waiting or in C code"
+        f"the process has not come to it within {_BEGIN_SECONDS:g} s: its main thread has to run Python code "
+        "now and then, and is waiting or in C code"
     )

@@ -1,4 +1,4 @@
-"""Who has ordered profiles of other processes: hears how they get on, has them stop, collects what they leave."""
+"""Who has ordered profiles of other processes: hears how they get on, stops them, reads what they leave."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Event(NamedTuple):
     """Something has happened."""
 
     what: str
-    """``begun``, ``done``, ``failed`` or ``gone`` of a process, ``marked``; others by whoever uses the queue."""
+    """``begun``, ``done``, ``failed`` or ``gone`` of a process; ``marked``; others of whoever adds them."""
     detail: object = None
     """The name of a file, or why it failed."""
     pid: int = 0

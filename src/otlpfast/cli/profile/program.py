@@ -34,11 +34,9 @@ def profile_program(arguments: argparse.Namespace, words: Sequence[str], output:
     if command is None:
         fail(not_found(words[0], "profile"))
         return NOT_FOUND
-    until = None if arguments.seconds is None else time.monotonic() + arguments.seconds
     order = Order(
         arguments.kind,
         arguments.seconds,
-        until,
         frequency=arguments.frequency,
         children=arguments.kind != FULL,
     )
@@ -50,19 +48,22 @@ def profile_program(arguments: argparse.Namespace, words: Sequence[str], output:
         except OSError as error:
             fail(f"{command[0]!r} can't be run: {error.strerror}")
             return NOT_EXECUTABLE
-        return _Watch(client, program, Gathering(client, arguments.kind == FULL), until).run(output)
+        return _Watch(client, program, Gathering(client, arguments.kind == FULL), arguments.seconds).run(
+            output
+        )
 
 
 class _Watch:
     """A program under way, and the profiles of its processes."""
 
     def __init__(
-        self, client: Client, program: subprocess.Popen[bytes], gathering: Gathering, until: float | None
+        self, client: Client, program: subprocess.Popen[bytes], gathering: Gathering, seconds: float | None
     ) -> None:
         self._client = client
         self._program = program
         self._gathering = gathering
-        self._until = until
+        self._seconds = seconds
+        self._until = math.inf
         self._status: int | None = None
         self._stopping = False
         self._marked = False
@@ -86,8 +87,7 @@ class _Watch:
         self._client.events.put(Event("ended", self._program.wait()))
 
     def _is_profiled(self) -> bool:
-        over = self._stopping or (self._until is not None and time.monotonic() >= self._until)
-        return over and self._gathering.met and self._gathering.idle
+        return self._stopping and self._gathering.met and self._gathering.idle
 
     def _listen(self, enough: Callable[[], bool], deadline: float = math.inf) -> None:
         """Takes events until there is enough."""
@@ -102,6 +102,11 @@ class _Watch:
                     self._take_signal(int(str(event.detail)))
                 else:
                     self._gathering.take(event)
+                    if self._seconds is not None and self._gathering.met:
+                        self._until = min(self._until, time.monotonic() + self._seconds)
+            if time.monotonic() >= self._until and not self._stopping:
+                self._stopping = True
+                self._client.stop()  # also those that have begun later
             if self._held and (self._gathering.idle or time.monotonic() >= self._held_until):
                 self._pass_on()
 

@@ -11,9 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import unquote, urlencode, urlsplit
 
+from ...environment_variables import OTLPFAST_PPROF_TOKEN
 from ...export.endpoint import mask_url, printable
 from ...profiling.config import KINDS
 from ...profiling.profile import Profile
@@ -26,8 +28,8 @@ _ROUTES = {"cpu": ("profile",), "threads": ("threads", "goroutine")}  # Go has n
 _MAX_BYTES = 256 << 20
 _CONNECT_SECONDS = 10.0
 _PATIENCE = 30.0  # seconds for an answer beyond those that the profile takes
+_SECONDS_INSTEAD = 10.0  # of a profile where there is nothing to look at now
 _END_PATIENCE = 10.0  # seconds for the answer after Ctrl-C
-_TOKEN = "OTLPFAST_PPROF_TOKEN"
 
 
 class Problem(Exception):
@@ -85,6 +87,8 @@ class Fetch:
         self._server = server
         self._routes = _ROUTES.get(kind, (kind,))
         self._seconds = seconds
+        self.seconds_instead: float | None = None
+        """How long it takes, where the server has nothing to look at now."""
         self._connection: http.client.HTTPConnection | None = None
         self._profile: Profile | None = None
         self._error: Exception | None = None
@@ -94,10 +98,8 @@ class Fetch:
         """Has the server send what there is: for that it is enough that nothing more comes from here."""
         connection = self._connection
         if connection is not None and not self._server.secure:
-            try:
+            with suppress(OSError, AttributeError):  # it has answered
                 connection.sock.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass  # it has answered
 
     def result(self) -> Profile:
         """What has come, once it is done; Problem where that is none."""
@@ -109,17 +111,24 @@ class Fetch:
 
     def _run(self) -> None:
         try:
-            for route in self._routes:
-                try:
-                    self._profile = self._fetch(route)
-                    break
-                except _Missing:
-                    if route == self._routes[-1]:
-                        raise
+            try:
+                self._profile = self._fetch_first()
+            except _Off:
+                if self._seconds is not None:
+                    raise
+                self.seconds_instead = self._seconds = _SECONDS_INSTEAD
+                self._profile = self._fetch_first()
         except Exception as error:
             self._error = error
         finally:
             self.done.set()
+
+    def _fetch_first(self) -> Profile:
+        *others, last = self._routes
+        for route in others:
+            with suppress(_Missing):
+                return self._fetch(route)
+        return self._fetch(last)
 
     def _fetch(self, route: str) -> Profile:
         query = (
@@ -143,14 +152,18 @@ class Fetch:
 
 
 class _Missing(Problem):
-    pass
+    """The server does not know it."""
+
+
+class _Off(Problem):
+    """It is off, and can be had of some time only."""
 
 
 def _refusal(server: Server, route: str, status: int, body: bytes) -> Problem:
     said = printable(body[:500].decode("utf-8", "replace").strip().partition("\n")[0])
     where = f"{server.url}/{route}"
     if status in (401, 403):
-        return Problem(f"{where}: not allowed ({status}): {said or 'who may?'} (--token, or {_TOKEN})")
+        return Problem(f"{where}: not allowed ({status}): {said} (--token, or {OTLPFAST_PPROF_TOKEN})")
     if 300 <= status < 400:
         return Problem(
             f"{where}: sends elsewhere ({status}), where otlpfast does not go: give the right --url"
@@ -158,13 +171,13 @@ def _refusal(server: Server, route: str, status: int, body: bytes) -> Problem:
     if status == 404:
         return _Missing(f"{where}: there is no such profile ({status}): {said}")
     if status == 412:
-        return Problem(f"{where}: {said} (--seconds 10 does)")
+        return _Off(f"{where}: {said}")
     return Problem(f"{where}: {status}: {said}")
 
 
 def _why(error: Exception | None) -> str:
     if isinstance(error, ConnectionRefusedError):
-        return "nobody listens there: is the program running, with OTLPFAST_PPROF=HOST:PORT or enable_pprof_http()?"
+        return "nobody listens there: does the program run, with OTLPFAST_PPROF=HOST:PORT or enable_pprof_http()?"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, (http.client.HTTPException, ConnectionError)):
@@ -176,7 +189,7 @@ def _why(error: Exception | None) -> str:
 
 def profile_server(arguments: argparse.Namespace, output: Output) -> int:
     """Takes a profile of the server of --url; returns the exit status."""
-    token = arguments.token or os.environ.get(_TOKEN, "").strip() or None
+    token = arguments.token or os.environ.get(OTLPFAST_PPROF_TOKEN, "").strip() or None
     if urlsplit(arguments.url).username is not None and arguments.token is None:
         token = None  # the URL says it
     try:
@@ -214,6 +227,9 @@ def _await(fetches: list[Fetch], what: str, seconds: float | None) -> None:
     try:
         while not all(fetch.done.is_set() for fetch in fetches):
             try:
+                if seconds is None and (seconds := fetches[0].seconds_instead) is not None:
+                    begun = time.monotonic()
+                    console.note(f"it is off there: what happens in the next {seconds:g} s")
                 if seconds is not None and deadline is None:
                     console.update(f"{min(time.monotonic() - begun, seconds):.0f} of {seconds:g} s")
                 next(fetch for fetch in fetches if not fetch.done.is_set()).done.wait(0.25)

@@ -52,12 +52,12 @@ def _recorded(
         recording = start()
     except ProfilerBusyError as error:
         raise _could_not(name, error) from None
-    awaited = False
     try:
-        awaited = wait(parameters.seconds or DEFAULT_SECONDS)
+        # Who has ended its half of the connection may still read: it gets what there is, as from Go.
+        wait(parameters.seconds or DEFAULT_SECONDS)
     finally:
         profile = recording.stop()
-    return profile if awaited else None
+    return profile
 
 
 def _cpu(parameters: Parameters, wait: Wait) -> Profile | None:
@@ -80,7 +80,8 @@ def _moment(snapshot: Callable[[], Profile], parameters: Parameters, wait: Wait)
     if parameters.seconds is None:
         return snapshot()
     before = snapshot()
-    return changes(before, snapshot()) if wait(parameters.seconds) else None
+    wait(parameters.seconds)
+    return changes(before, snapshot())
 
 
 def changes(before: Profile, after: Profile) -> Profile:

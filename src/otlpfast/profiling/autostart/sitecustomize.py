@@ -1,4 +1,4 @@
-"""What Python imports at its start under ``otlpfast profile``, from the folder that it put on ``PYTHONPATH``."""
+"""What Python imports at its start under ``otlpfast profile``, which put the folder on ``PYTHONPATH``."""
 
 from __future__ import annotations
 
