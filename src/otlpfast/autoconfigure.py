@@ -43,6 +43,7 @@ from ._log import warn
 from .environment_variables import (
     OTLPFAST_DISABLED,
     OTLPFAST_PPROF,
+    OTLPFAST_PROFILE_DIR,
     OTLPFAST_QUIET,
     OTLPFAST_SPAN_METRICS,
     OTLPFAST_WEB,
@@ -407,6 +408,10 @@ def _serve_page() -> None:
         from .profiling._serving import starting
 
         starting.serve_by_variables()
+    if components.variable(OTLPFAST_PROFILE_DIR) and not DISABLED:
+        from .profiling.starting import profile_by_variables
+
+        profile_by_variables()
 
 
 def _write_line(line: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from otlpfast.autostart import FOLDER
 
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as a shell has it
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as a shell has it
 _DEFAULTS = {"OTEL_PYTHON_CONFIGURATOR": "otlpfast", "OTEL_PYTHON_DISTRO": "otlpfast"}
 
 _ADDRESSES = {"--web": "OTLPFAST_WEB", "--pprof": "OTLPFAST_PPROF"}
@@ -72,21 +72,19 @@ def run(arguments: argparse.Namespace) -> int:
         del words[0]
     if not words:
         arguments.parser.error("what is to be run? A script, -m and a module, or a program on PATH")
-    command = _module(words) if arguments.module else _command(words)
+    command = find_command(words, module=arguments.module)
     if command is None:
-        print(
-            f"otlpfast run: {words[0]!r} was not found, neither as a file nor as a program on PATH "
-            f"(a module? otlpfast run -m {words[0]})",
-            file=sys.stderr,
-        )
-        return _NOT_FOUND
+        print(f"otlpfast run: {not_found(words[0], 'run')}", file=sys.stderr)
+        return NOT_FOUND
     sys.stdout.flush()
     sys.stderr.flush()
+    if (ordered := sys.modules.get("otlpfast.profiling._ordered")) is not None:
+        ordered.abandon()  # `otlpfast profile` is interested in what this process becomes
     try:
         os.execve(command[0], command, _environment(served))
     except OSError as error:
         print(f"otlpfast run: {command[0]!r} can't be run: {error.strerror}", file=sys.stderr)
-    return _NOT_EXECUTABLE
+    return NOT_EXECUTABLE
 
 
 def _take_addresses(arguments: argparse.Namespace, words: list[str]) -> dict[str, str]:
@@ -108,12 +106,18 @@ def _take_addresses(arguments: argparse.Namespace, words: list[str]) -> dict[str
     return served
 
 
-def _module(words: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", *words]
+def not_found(name: str, command: str) -> str:
+    """What there is to say where ``find_command`` found none."""
+    return (
+        f"{name!r} was not found, neither as a file nor as a program on PATH "
+        f"(a module? otlpfast {command} -m {name})"
+    )
 
 
-def _command(words: Sequence[str]) -> list[str] | None:
-    """A Python script, or a program as a shell finds it; None without either."""
+def find_command(words: Sequence[str], *, module: bool) -> list[str] | None:
+    """A Python script, or a program as a shell finds it; None without either. A module is not looked for."""
+    if module:
+        return [sys.executable, "-m", *words]
     name = words[0]
     is_path = os.path.dirname(name) != ""
     if os.path.exists(name) and (
@@ -134,6 +138,11 @@ def _environment(served: dict[str, str]) -> dict[str, str]:
     for name, value in _DEFAULTS.items():
         if not environment.get(name):
             environment[name] = value
-    path = [folder for folder in environment.get("PYTHONPATH", "").split(os.pathsep) if folder]
-    environment["PYTHONPATH"] = os.pathsep.join([FOLDER, *(folder for folder in path if folder != FOLDER)])
+    put_first(environment, FOLDER)
     return environment
+
+
+def put_first(environment: dict[str, str], folder: str) -> None:
+    """Has Python processes import from that folder before all others."""
+    path = [name for name in environment.get("PYTHONPATH", "").split(os.pathsep) if name]
+    environment["PYTHONPATH"] = os.pathsep.join([folder, *(name for name in path if name != folder)])

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from ..environment_variables import OTLPFAST_PPROF_TOKEN
 from ..web.guard import Address, Guard
 from ..web.listener import Listener, Served, admit, served
+from . import _registry
 from ._serving import engines
 from ._serving.handler import Handler
 from ._serving.site import MAX_SECONDS, PREFIX, Site
@@ -46,8 +47,10 @@ class PprofServer(Served):
             listener = PprofListener(where, Guard(where, token), site)
             super().__init__(listener, "otlpfast-pprof", f"{PREFIX[1:]}/")
             self._undo = undo.pop_all()
+        _registry.announce(self.url, token)  # for `otlpfast profile --pid`
 
     def _leave(self, listener: object) -> None:
+        _registry.withdraw(self.url)
         self._undo.close()
 
     def _after_fork(self) -> None:
