@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -85,7 +87,10 @@ def clocks_of_threads(frames: dict[int, FrameType]) -> dict[int, int]:
     for ident in frames:
         # Not time.pthread_getcpuclockid(): for a thread that has just ended it may crash. This is how Linux
         # names the clock of a thread.
-        thread_id = getattr(thread_of(ident), "native_id", None)
+        thread = thread_of(ident)
+        # A fork leaves the thread that it copied the thread id that it had in the parent.
+        is_main = thread is threading.main_thread()
+        thread_id = os.getpid() if is_main else thread.native_id if thread is not None else None
         if thread_id:
             with suppress(OSError):
                 found[ident] = time.clock_gettime_ns(~thread_id << 3 | 6)

@@ -206,6 +206,19 @@ otlpfast_watched *otlpfast_cpu_find(const PyThreadState *thread) {
     return NULL;
 }
 
+int otlpfast_cpu_has_moved(const otlpfast_watched *watched, const PyThreadState *thread) {
+    return watched->tid != tid_of(thread);
+}
+
+otlpfast_watched *otlpfast_cpu_find_other(const PyThreadState *thread) {
+    const int tid = tid_of(thread);
+    for (uint32_t at = 0; at < otlpfast_in_use; at++) {
+        otlpfast_watched *watched = &otlpfast_threads[at];
+        if (watched->serial && watched->tid == tid && watched->state != thread->id) return watched;
+    }
+    return NULL;
+}
+
 static otlpfast_watched *find_free(void) {
     for (uint32_t at = 0; at < OTLPFAST_THREADS; at++) {
         otlpfast_watched *watched = &otlpfast_threads[at];
@@ -222,7 +235,7 @@ otlpfast_watched *otlpfast_cpu_watch(PyThreadState *thread) {
     otlpfast_watched *watched = otlpfast_cpu_find(thread);
     if (watched == NULL) {
         int tid = tid_of(thread);
-        if (tid <= 0) {
+        if (tid <= 0 || otlpfast_cpu_find_other(thread) != NULL) {
             errno = ESRCH;
             return NULL;
         }
@@ -411,6 +424,16 @@ const otlpfast_sample *otlpfast_cpu_next(otlpfast_watched *watched, uint32_t *ti
 
 const otlpfast_sample *otlpfast_cpu_last(const otlpfast_watched *watched) {
     (void)watched;
+    return NULL;
+}
+
+int otlpfast_cpu_has_moved(const otlpfast_watched *watched, const PyThreadState *thread) {
+    (void)watched, (void)thread;
+    return 0;
+}
+
+otlpfast_watched *otlpfast_cpu_find_other(const PyThreadState *thread) {
+    (void)thread;
     return NULL;
 }
 

@@ -66,7 +66,13 @@ void otlpfast_cpu_forget(void);
 
 /* The place of a thread that is watched; NULL if it is not. */
 otlpfast_watched *otlpfast_cpu_find(const PyThreadState *thread);
-/* Watches a thread that the interpreter knows, unless it is; the place, or NULL: it can't be, errno says why. */
+/* Whether it has another thread id than it had. A thread that is about to begin has, before CPython 3.12, that of
+ * the thread which starts it. */
+int otlpfast_cpu_has_moved(const otlpfast_watched *watched, const PyThreadState *thread);
+/* Another place with the same thread id: of a thread that has ended, or is about to begin. */
+otlpfast_watched *otlpfast_cpu_find_other(const PyThreadState *thread);
+/* Watches a thread that the interpreter knows, unless it is; the place, or NULL: it can't be, errno says why. ESRCH:
+ * it can't be yet, or no longer. */
 otlpfast_watched *otlpfast_cpu_watch(PyThreadState *thread);
 /* The next look at all threads begins. */
 void otlpfast_cpu_turn(void);

@@ -37,6 +37,8 @@ cdef extern from "_sampler/cpu.h":
     bint otlpfast_cpu_stop() noexcept nogil
     void otlpfast_cpu_forget() noexcept
     Watched *otlpfast_cpu_find(const PyThreadState *thread) noexcept
+    Watched *otlpfast_cpu_find_other(const PyThreadState *thread) noexcept
+    bint otlpfast_cpu_has_moved(const Watched *watched, const PyThreadState *thread) noexcept
     Watched *otlpfast_cpu_watch(PyThreadState *thread) noexcept
     void otlpfast_cpu_turn() noexcept
     bint otlpfast_cpu_is_over(const Watched *watched) noexcept
@@ -167,14 +169,21 @@ cdef class CpuSampler:
             thread = next_thread(thread)
 
     cdef Watched *_watch(self, PyThreadState *thread) noexcept:
-        cdef Watched *watched = otlpfast_cpu_watch(thread)
-        if watched == NULL and errno != ESRCH:  # that is still beginning, or has ended
+        cdef Watched *watched = otlpfast_cpu_find(thread)
+        if watched != NULL and otlpfast_cpu_has_moved(watched, thread):
+            self._unwatch(watched)
+            self._free(watched)
+        watched = otlpfast_cpu_watch(thread)
+        if watched == NULL and errno != ESRCH:
             self.refused += 1
         return watched
 
     cdef begin_this(self, thread):
         # The calling thread, which runs nothing of its own yet.
-        cdef Watched *watched = self._watch(PyThreadState_Get())
+        cdef Watched *watched = otlpfast_cpu_find_other(PyThreadState_Get())
+        if watched != NULL:
+            self._end_thread(watched)
+        watched = self._watch(PyThreadState_Get())
         if watched != NULL:
             watched.name = self.names.named(watched.state, str(thread.name))
 
