@@ -41,9 +41,10 @@ def tasks_of(
             await asyncio.sleep(0)
         loop.call_later(0.001, started.set)  # not in between: in the next round nothing is ready
         await ended.wait()
-        for one in made:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for one in left:
             one.cancel()
-        await asyncio.gather(*made, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
 
     ended = asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(main()), name="loop")

@@ -12,6 +12,7 @@ from .counters import PaddedCounters
 from .pools import AttributeArray, AttributePool, EventArray, EventPool, _Pool
 from .propagation import CompositePropagator, TraceContextTextMapPropagator, W3CBaggagePropagator
 from .queue import BatchBuilder, SpanQueue, _buffer_pool, encode_spans
+from .sampling import NATIVE_SAMPLERS, RateLimiter
 from .trace import Route, Span, Tracer, span_layouts
 
 IMPLEMENTATION = "py"
@@ -19,6 +20,7 @@ POOLS: dict[str, _Pool[Any]] = {"span buffers": _buffer_pool}
 
 __all__ = [
     "IMPLEMENTATION",
+    "NATIVE_SAMPLERS",
     "POOLS",
     "AttributeArray",
     "AttributePool",
@@ -28,6 +30,7 @@ __all__ = [
     "EventArray",
     "EventPool",
     "PaddedCounters",
+    "RateLimiter",
     "Route",
     "Span",
     "SpanBuffer",

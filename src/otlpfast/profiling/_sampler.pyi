@@ -1,6 +1,9 @@
+from collections.abc import Callable
 from contextvars import ContextVar
 from types import CodeType
 from typing import Any, final
+
+from typing_extensions import disjoint_base
 
 @final
 class StackTable:
@@ -124,3 +127,72 @@ class LabelTable:
         """The labels of a number, as a Sample has them: pairs, sorted by their key; none for 0."""
     def add_current(self) -> int:
         """The number of the caller's own labels."""
+
+@final
+class HeapSampler:
+    """Samples of what is allocated, and of what of that is in use. One can be on in a process.
+
+    Args:
+        sample_bytes: as many bytes lie between two samples, on average. 1: each block is a sample.
+        most_stacks: as many different stacks are kept.
+    """
+
+    def __new__(cls, sample_bytes: int = ..., most_stacks: int = ...) -> HeapSampler: ...
+    @property
+    def was_unhooked(self) -> bool:
+        """Whether frees may have been missed, since another tool took the hook out."""
+    @property
+    def lost(self) -> int:
+        """Samples that are in no ``inuse``, since there was no room for them."""
+    def start(self) -> None:
+        """From now on. RuntimeError where one is on."""
+    def stop(self) -> None:
+        """Not any more; what was found stays."""
+    def rows(self) -> list[tuple[int, int, int, int, int]]:
+        """What was found: (stack's number, alloc_objects, alloc_space, inuse_objects, inuse_space) of each."""
+    def frames(self, number: int) -> tuple[tuple[CodeType, int], ...]:
+        """The frames of a stack, as ``StackTable.frames()`` has them."""
+
+def reseed_heap() -> None:
+    """Other random numbers than the parent's, in a forked child."""
+
+def watch_locks(told: Callable[[int, CodeType | None, int], object] | None, one_in: int = ...) -> None:
+    """From now on, ``told(nanoseconds, code, line)`` is called in threads that waited for a Lock or RLock.
+
+    Args:
+        told: it may raise, and the lock is then given back; None ends it. The code and its line are the place
+            from which the lock was last released while the thread waited, or None and 0.
+        one_in: it is called after one wait of so many, chosen at random.
+    """
+
+@disjoint_base
+class _Watched: ...
+
+@disjoint_base
+class Lock(_Watched):
+    """``_thread.lock`` that tells of waits."""
+
+    def acquire(self, blocking: object = ..., timeout: object = ...) -> bool: ...
+    def release(self) -> None: ...
+    def __enter__(self) -> bool: ...
+    def __exit__(self, kind: object = ..., error: object = ..., traceback: object = ...) -> None: ...
+    def locked(self) -> bool: ...
+    def acquire_lock(self, blocking: object = ..., timeout: object = ...) -> bool: ...
+    def release_lock(self) -> None: ...
+    def locked_lock(self) -> bool: ...
+    def _at_fork_reinit(self) -> None: ...
+
+@disjoint_base
+class RLock(_Watched):
+    """``_thread.RLock`` that tells of waits."""
+
+    def acquire(self, blocking: object = ..., timeout: object = ...) -> bool: ...
+    def release(self) -> None: ...
+    def __enter__(self) -> bool: ...
+    def __exit__(self, kind: object = ..., error: object = ..., traceback: object = ...) -> None: ...
+    def locked(self) -> bool: ...
+    def _is_owned(self) -> bool: ...
+    def _recursion_count(self) -> int: ...
+    def _release_save(self) -> tuple[int, int]: ...
+    def _acquire_restore(self, state: tuple[int, int]) -> None: ...
+    def _at_fork_reinit(self) -> None: ...

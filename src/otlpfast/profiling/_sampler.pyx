@@ -10,9 +10,10 @@ from sys import intern
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport ESRCH, errno
+from libc.math cimport llround
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memset, strerror
+from libc.string cimport memcpy, memset, strerror
 
 from types import MethodType
 
@@ -28,6 +29,7 @@ cdef extern from "Python.h":
     PyThreadState *PyThreadState_Get()
     PyObject *PyThreadState_GetDict()
     int PyCode_Addr2Line(PyCodeObject *code, int instruction)
+    Py_ssize_t Py_REFCNT(PyCodeObject *code)
 
 cdef extern from "_sampler/frames.h":
     ctypedef struct Place "otlpfast_frame":
@@ -44,3 +46,5 @@ include "_sampler/work.pxi"
 include "_sampler/wall.pxi"
 include "_sampler/labels.pxi"
 include "_sampler/cpu.pxi"
+include "_sampler/heap.pxi"
+include "_sampler/locks.pxi"
