@@ -5,8 +5,8 @@
 #if PY_VERSION_HEX >= 0x030B0000
 #  include "internal/pycore_dict.h"
 #endif
-#if PY_VERSION_HEX >= 0x030E0000
-#  include "internal/pycore_structs.h"
+#if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030D0000
+#  include "internal/pycore_object.h"
 #endif
 #include <string.h>
 
