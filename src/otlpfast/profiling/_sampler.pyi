@@ -151,7 +151,7 @@ class HeapSampler:
     def stop(self) -> None:
         """Not any more; what was found stays."""
     def rows(self) -> list[tuple[int, int, int, int, int]]:
-        """What was found: (stack's number, alloc_objects, alloc_space, inuse_objects, inuse_space) of each."""
+        """What was found, by stack: (its number, alloc_objects, alloc_space, inuse_objects, inuse_space)."""
     def frames(self, number: int) -> tuple[tuple[CodeType, int], ...]:
         """The frames of a stack, as ``StackTable.frames()`` has them."""
 
