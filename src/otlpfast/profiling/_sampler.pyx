@@ -3,17 +3,30 @@
 # cython: autotestdict=False
 """The native part of profiling, which reads the interpreter's own frames. Loaded by ``_native`` alone."""
 
+import sys
+import time
+from sys import intern
+
 cimport cython
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.errno cimport ESRCH, errno
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memset, strerror
+
+from types import MethodType
+
+from opentelemetry.trace import SpanContext
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
         pass
     ctypedef struct PyCodeObject:
         pass
+    ctypedef struct PyTypeObject:
+        pass
     PyThreadState *PyThreadState_Get()
+    PyObject *PyThreadState_GetDict()
     int PyCode_Addr2Line(PyCodeObject *code, int instruction)
 
 cdef extern from "_sampler/frames.h":
@@ -26,3 +39,8 @@ cdef enum:
     MOST_FRAMES = 512
 
 include "_sampler/stacks.pxi"
+include "_sampler/look.pxi"
+include "_sampler/work.pxi"
+include "_sampler/wall.pxi"
+include "_sampler/labels.pxi"
+include "_sampler/cpu.pxi"
