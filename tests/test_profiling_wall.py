@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import select
-import socket
 import sys
 import threading
 import time
@@ -58,49 +56,62 @@ def looked(under_test: Any, *times: int) -> dict[str, tuple[int, int]]:
 
 
 class Clocked:
-    """Functions that know how long they ran."""
+    """Threads that wait in functions that know how long they ran."""
 
     def __init__(self) -> None:
         self.nanos: Counter[str] = Counter()
+        self.late = 0.0
+        """By how much the machine held one of them up, in seconds."""
         self._locked = threading.Lock()
         self._locked.acquire()
         self._queue = threading.Condition()
-        self._socket, self._other = socket.socketpair()
 
-    def close(self) -> None:
-        self._socket.close()
-        self._other.close()
-
-    def _clock(self, work: Callable[[], object]) -> None:
+    def _clock(self, work: Callable[[float], object], seconds: float) -> None:
         start = time.monotonic_ns()
-        work()
-        self.nanos[work.__name__] += time.monotonic_ns() - start
+        work(seconds)
+        took = time.monotonic_ns() - start
+        self.nanos[work.__name__] += took
+        self.late = max(self.late, took / 1e9 - seconds)
 
-    def sleeps(self) -> None:
-        time.sleep(0.07)
+    def sleeps(self, seconds: float) -> None:
+        time.sleep(seconds)
 
-    def waits_for_a_lock(self) -> None:
-        self._locked.acquire(timeout=0.03)
+    def waits_for_a_lock(self, seconds: float) -> None:
+        self._locked.acquire(timeout=seconds)
 
-    def waits_for_a_condition(self) -> None:
+    def waits_for_a_condition(self, seconds: float) -> None:
         with self._queue:
-            self._queue.wait(0.05)
+            self._queue.wait(seconds)
 
-    def waits_for_a_socket(self) -> None:
-        select.select([self._socket], [], [], 0.02)
+    def waits_for_a_thread(self, seconds: float) -> None:
+        threading.main_thread().join(seconds)
 
     def rests(self) -> None:
-        for _ in range(10):
-            self._clock(self.sleeps)
-            self._clock(self.waits_for_a_lock)
+        for _ in range(3):
+            self._clock(self.sleeps, 0.07)
+            self._clock(self.waits_for_a_lock, 0.03)
 
     def listens(self) -> None:
-        for _ in range(14):
-            self._clock(self.waits_for_a_condition)
-            self._clock(self.waits_for_a_socket)
+        for _ in range(4):
+            self._clock(self.waits_for_a_condition, 0.05)
+            self._clock(self.waits_for_a_thread, 0.02)
+
+    def run(self) -> Counter[str]:
+        """What a wall profile of both says."""
+        seen: Counter[str] = Counter()
+        recording = start_wall(400)
+        threads = [threading.Thread(target=work) for work in (self.rests, self.listens)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for sample in recording.stop().samples:
+            for name in self.nanos.keys() & set(functions(sample)):
+                seen[name] += sample.values[1]
+        return seen
 
 
-PAIRS = ("sleeps", "waits_for_a_lock"), ("waits_for_a_condition", "waits_for_a_socket")
+PAIRS = ("sleeps", "waits_for_a_lock"), ("waits_for_a_condition", "waits_for_a_thread")
 
 
 def shares(times: Counter[str]) -> list[float]:
@@ -109,25 +120,17 @@ def shares(times: Counter[str]) -> list[float]:
 
 
 def test_shares_of_time_are_those_of_the_clock() -> None:
-    """Of waits: on a machine without a core to spare, whoever computes holds up the sampler too.
-
-    There one round is few looks, and it takes more of them until the shares show.
-    """
-    clocked, seen, rounds = Clocked(), Counter[str](), 0
+    """A round in which the machine held everyone up says who came first after that, and is left out."""
+    seen, truth, rounds = Counter[str](), Counter[str](), 0
     deadline = time.monotonic() + 2 * PATIENCE
-    while rounds < 2 or shares(seen) != pytest.approx(shares(clocked.nanos), abs=0.05):
-        assert time.monotonic() < deadline, (shares(seen), shares(clocked.nanos))
-        recording = start_wall(400)
-        threads = [threading.Thread(target=work) for work in (clocked.rests, clocked.listens)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for sample in recording.stop().samples:
-            for name in clocked.nanos.keys() & set(functions(sample)):
-                seen[name] += sample.values[1]
-        rounds += 1
-    clocked.close()
+    while rounds < 8 or shares(seen) != pytest.approx(shares(truth), abs=0.05):
+        if time.monotonic() > deadline:
+            assert rounds < 8, (shares(seen), shares(truth))
+            pytest.skip("this machine is too busy")
+        clocked = Clocked()
+        found = clocked.run()
+        if clocked.late < 0.02:
+            seen, truth, rounds = seen + found, truth + clocked.nanos, rounds + 1
 
 
 def test_computing_without_the_gil_is_seen_where_it_is() -> None:
