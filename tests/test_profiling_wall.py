@@ -164,10 +164,17 @@ def test_what_a_profile_says_of_itself() -> None:
     assert any("holds the GIL is seen where it lets go" in comment for comment in profile.comments)
 
 
-def test_a_late_look_stands_for_the_time_since_the_one_before() -> None:
-    with held(lambda rest: rest(), "late"):
-        found = looked(engine(labels=True), 5, 70)
-    assert found["late"] == (2, 75)
+def test_a_late_look_stands_for_as_much_more_time() -> None:
+    under_test = engine(labels=True)
+    with held(lambda rest: rest(), "early", "late"):
+        looked(under_test, 10)
+        with held(lambda rest: rest(), "new"):
+            looked(under_test, 70)
+        looked(under_test, 20)
+        under_test.prolong(5)
+        found = looked(under_test)
+    assert found["early"] == found["late"] == (3, 105)
+    assert found["new"] == (1, 45)
 
 
 def test_equal_stacks_with_equal_labels_are_one_sample() -> None:
