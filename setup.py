@@ -192,7 +192,7 @@ def extensions() -> list[Extension]:
     if sys.implementation.name == "cpython" and sys.platform in ("linux", "darwin") and has_gil:
         parts = "src/otlpfast/profiling/_sampler"
         sources = [f"{parts}.pyx", *sorted(glob(f"{parts}/*.c"))]
-        found.append(Extension(SAMPLER, sources, include_dirs=["src/otlpfast/profiling"]))
+        found.append(Extension(SAMPLER, sources, include_dirs=["src/otlpfast/profiling"], libraries=["m"]))
     return found
 
 

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 IN_WHEEL = (
-    r"otlpfast/[\w/]+\.pyi?|otlpfast/py\.typed|otlpfast/web/static/\w+\.(html|css|js|svg)|"
+    r"otlpfast/[\w/]+\.pyi?|otlpfast/py\.typed|otlpfast/(web|profiling)/static/\w+\.(html|css|js|svg)|"
     r"otlpfast-[\w.]+\.dist-info/[\w./]+"
 )
 EXTENSION = r"otlpfast/(_core|profiling/_sampler)\.[\w.-]+\.(so|pyd)"
@@ -19,6 +19,7 @@ NEEDED_IN_WHEEL = {
     "otlpfast/_pure/__init__.py",
     "otlpfast/_core.pyi",
     "otlpfast/py.typed",
+    "otlpfast/profiling/static/flame.js",
     "otlpfast/web/static/index.html",
 }
 NEEDED_IN_SDIST = {
@@ -29,6 +30,7 @@ NEEDED_IN_SDIST = {
     "src/otlpfast/_core.pyx",
     "src/otlpfast/_core.pyi",
     "src/otlpfast/profiling/_sampler.pyx",
+    "src/otlpfast/profiling/static/flame.js",
     "src/otlpfast/web/static/index.html",
 }
 

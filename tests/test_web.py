@@ -33,7 +33,7 @@ def test_the_page_and_all_that_it_is_made_of_are_served(page: web.Server) -> Non
     parts = re.findall(r'(?:src|href)="(/[^"]+)"', index.body.decode())
     scripts = [part for part in parts if part.endswith(".js")]
     for script in scripts:
-        imported = re.findall(r'from "\.(/[a-z]+\.js)"', ask(page.url, script).body.decode())
+        imported = re.findall(r'(?:from|import) "\.(/[a-z]+\.js)"', ask(page.url, script).body.decode())
         parts += [f"/static{name}" for name in imported]
     served = {part.removeprefix("/static/") for part in parts}
     assert served | {"index.html"} == {Path(str(entry)).name for entry in STATIC.iterdir()}

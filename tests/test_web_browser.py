@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanKind
 
 import otlpfast
 from otlpfast import BatchSpanProcessor, TracerProvider, _tap, web
+from otlpfast.web import listener
 from otlpfast.web.exporter import PageExporter
 
 pytest.importorskip("selenium", reason="no selenium: pip install --group browser")
@@ -115,7 +116,7 @@ def test_it_lives_while_spans_are_made(browser: Browser, tracing: Callable[[], N
 
 def test_a_stream_that_was_cut_comes_back(browser: Browser, tracing: Callable[[], None]) -> None:
     browser.until("performance.getEntriesByType('resource').length > 0")
-    [server] = web.server._servers
+    [server] = listener.served
     assert server._listener is not None
     for connection in list(server._listener._connections):
         connection.shutdown(2)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from otlpfast import _tap, web
-from otlpfast.web import server
+from otlpfast.web import listener
 
 from .collector import PATIENCE, Collector
 from .exporting import collector_fixture  # noqa: F401
@@ -142,7 +142,7 @@ def test_a_forked_child_does_not_serve_its_parents_page(page: web.Server) -> Non
     web.serve()  # which nobody keeps
 
     def work() -> dict[str, object]:
-        inherited = page.closed and _tap._taps == () and not server._servers
+        inherited = page.closed and _tap._taps == () and not listener.served
         page.close()
         with web.serve() as own:
             return {
@@ -152,10 +152,10 @@ def test_a_forked_child_does_not_serve_its_parents_page(page: web.Server) -> Non
 
     try:
         assert in_child(work) == {"closed": True, "own": True}
-        for served in list(server._servers):
+        for served in list(listener.served):
             assert ask(served.url, "/api").status == 200
     finally:
-        for served in list(server._servers):
+        for served in list(listener.served):
             served.close()
 
 

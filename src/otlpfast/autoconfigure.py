@@ -40,7 +40,14 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from . import _components as components
 from ._choice import DISABLED, is_true
 from ._log import warn
-from .environment_variables import OTLPFAST_DISABLED, OTLPFAST_QUIET, OTLPFAST_SPAN_METRICS, OTLPFAST_WEB
+from .environment_variables import (
+    OTLPFAST_DISABLED,
+    OTLPFAST_PPROF,
+    OTLPFAST_PROFILE_DIR,
+    OTLPFAST_QUIET,
+    OTLPFAST_SPAN_METRICS,
+    OTLPFAST_WEB,
+)
 
 _logger = logging.getLogger("otlpfast.configuration")
 
@@ -392,11 +399,19 @@ def _configure_by_file(path: str) -> None:
 
 
 def _serve_page() -> None:
-    """The live page, for whoever asked for it."""
+    """The live page and profiles, for whoever asked for them."""
     if components.variable(OTLPFAST_WEB) and not DISABLED:
         from .web.starting import serve_by_variables
 
         serve_by_variables()
+    if components.variable(OTLPFAST_PPROF) and not DISABLED:
+        from .profiling._serving import starting
+
+        starting.serve_by_variables()
+    if components.variable(OTLPFAST_PROFILE_DIR) and not DISABLED:
+        from .profiling.starting import profile_by_variables
+
+        profile_by_variables()
 
 
 def _write_line(line: str) -> None:

@@ -14,6 +14,15 @@ OTLPFAST_FLUSH_ON_SIGTERM = "OTLPFAST_FLUSH_ON_SIGTERM"
 OTLPFAST_IMPL = "OTLPFAST_IMPL"
 """``auto``: compiled where it was built; ``c``: compiled or an error; ``py``: plain Python. Default: auto."""
 
+OTLPFAST_PPROF = "OTLPFAST_PPROF"
+"""``HOST:PORT``: profiles of the process are served there, as Go's ``net/http/pprof`` does. Default: none."""
+
+OTLPFAST_PPROF_TOKEN = "OTLPFAST_PPROF_TOKEN"
+"""Who knows it may ask for them; needed where that is not a loopback address. Default: none."""
+
+OTLPFAST_PROFILE_DIR = "OTLPFAST_PROFILE_DIR"
+"""A directory for profiles that the process takes of itself every ten minutes. Default: none, it takes none."""
+
 OTLPFAST_QUIET = "OTLPFAST_QUIET"
 """``true``: no start-up line. Default: false; it is set for the children of a process that wrote its line."""
 

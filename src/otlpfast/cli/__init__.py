@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("bench", "demo", "doctor", "load", "run", "spool")
+COMMANDS = ("bench", "demo", "doctor", "load", "profile", "run", "spool")
 
 _EPILOG = """\
 first minute:
@@ -17,6 +17,7 @@ first minute:
   otlpfast run app.py                               your program, unchanged, with its spans
   otlpfast run --web app.py                         the same, with a live page of them
   otlpfast doctor                                   whether they would arrive
+  otlpfast profile app.py                           what your program spends its CPU time on
 
 in your program, one line switches it on:
   import otlpfast; otlpfast.configure()

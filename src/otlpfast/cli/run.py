@@ -14,10 +14,11 @@ from collections.abc import Sequence
 
 from otlpfast.autostart import FOLDER
 
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as a shell has it
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as a shell has it
 _DEFAULTS = {"OTEL_PYTHON_CONFIGURATOR": "otlpfast", "OTEL_PYTHON_DISTRO": "otlpfast"}
 
-_WEB, _ANY_PORT = "OTLPFAST_WEB", "127.0.0.1:0"
+_ADDRESSES = {"--web": "OTLPFAST_WEB", "--pprof": "OTLPFAST_PPROF"}
+_ANY_PORT = "127.0.0.1:0"
 _ADDRESS = r"(?:(?:\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+):)?[0-9]{1,5}"
 
 _EPILOG = """\
@@ -26,6 +27,7 @@ examples:
   otlpfast run -m celery -A tasks worker
   otlpfast run gunicorn -w 4 app:app
   otlpfast run --web app.py                                     spans on a live page, see docs/web.md
+  otlpfast run --pprof app.py                                   profiles while it runs, see docs/profiling.md
   OTEL_TRACES_EXPORTER=otlpfast_console otlpfast run app.py     spans on the terminal
 
 What is installed of opentelemetry-instrumentation-* is switched on, as by opentelemetry-instrument
@@ -43,14 +45,18 @@ def add_parser(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
         description="Runs a Python program, unchanged, with otlpfast configured and libraries instrumented.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="otlpfast run [-h] [--web [HOST:PORT]] [-m] PROGRAM [ARGUMENT ...]",
+        usage="otlpfast run [-h] [--web [HOST:PORT]] [--pprof [HOST:PORT]] [-m] PROGRAM [ARGUMENT ...]",
     )
-    parser.add_argument(
-        "--web",
-        nargs=argparse.REMAINDER,  # the address may be left out, and what follows is the program's
-        metavar="HOST:PORT",
-        help=f"serve a live page of the program's spans, at HOST:PORT or any free port of 127.0.0.1 ({_WEB})",
-    )
+    for option, what in (
+        ("--web", "a live page of the program's spans"),
+        ("--pprof", "profiles of the program, for go tool pprof and browsers"),
+    ):
+        parser.add_argument(
+            option,
+            nargs=argparse.REMAINDER,  # the address may be left out, and what follows is the program's
+            metavar="HOST:PORT",
+            help=f"serve {what}, at HOST:PORT or any free port of 127.0.0.1 ({_ADDRESSES[option]})",
+        )
     parser.add_argument("-m", dest="module", action="store_true", help="PROGRAM is a module, as in python -m")
     parser.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="PROGRAM", help="a script, a module or a program on PATH"
@@ -61,45 +67,57 @@ def add_parser(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
 def run(arguments: argparse.Namespace) -> int:
     """Becomes the program, so that signals and the exit status are its own; returns only if that fails."""
     words = list(arguments.command)
-    web = None if arguments.web is None else _take_address(arguments, words)
+    served = _take_addresses(arguments, words)
     if words[:1] == ["--"]:
         del words[0]
     if not words:
         arguments.parser.error("what is to be run? A script, -m and a module, or a program on PATH")
-    command = _module(words) if arguments.module else _command(words)
+    command = find_command(words, module=arguments.module)
     if command is None:
-        print(
-            f"otlpfast run: {words[0]!r} was not found, neither as a file nor as a program on PATH "
-            f"(a module? otlpfast run -m {words[0]})",
-            file=sys.stderr,
-        )
-        return _NOT_FOUND
+        print(f"otlpfast run: {not_found(words[0], 'run')}", file=sys.stderr)
+        return NOT_FOUND
     sys.stdout.flush()
     sys.stderr.flush()
+    if (ordered := sys.modules.get("otlpfast.profiling._ordered")) is not None:
+        ordered.abandon()  # `otlpfast profile` is interested in what this process becomes
     try:
-        os.execve(command[0], command, _environment(web))
+        os.execve(command[0], command, _environment(served))
     except OSError as error:
         print(f"otlpfast run: {command[0]!r} can't be run: {error.strerror}", file=sys.stderr)
-    return _NOT_EXECUTABLE
+    return NOT_EXECUTABLE
 
 
-def _take_address(arguments: argparse.Namespace, words: list[str]) -> str:
-    """The address after --web; what else came after it is put before the words."""
-    rest = list(arguments.web)
-    address = rest.pop(0) if rest and re.fullmatch(_ADDRESS, rest[0], re.ASCII) else _ANY_PORT
-    if rest[:1] == ["-m"]:
-        arguments.module = True
-        del rest[0]
-    words[:0] = rest
-    return address
+def _take_addresses(arguments: argparse.Namespace, words: list[str]) -> dict[str, str]:
+    """Variables for --web and --pprof; what else came after these is put before the words."""
+    served = {}
+    for option in _ADDRESSES:
+        given = getattr(arguments, option[2:])
+        rest = [] if given is None else [option, *given]
+        while rest and (name := rest[0].partition("=")[0]) in _ADDRESSES:
+            _, equals, address = rest.pop(0).partition("=")
+            if not equals:
+                has_address = rest and re.fullmatch(_ADDRESS, rest[0], re.ASCII)
+                address = rest.pop(0) if has_address else _ANY_PORT
+            served[_ADDRESSES[name]] = address
+        if rest[:1] == ["-m"]:
+            arguments.module = True
+            del rest[0]
+        words[:0] = rest
+    return served
 
 
-def _module(words: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", *words]
+def not_found(name: str, command: str) -> str:
+    """What there is to say where ``find_command`` found none."""
+    return (
+        f"{name!r} was not found, neither as a file nor as a program on PATH "
+        f"(a module? otlpfast {command} -m {name})"
+    )
 
 
-def _command(words: Sequence[str]) -> list[str] | None:
-    """A Python script, or a program as a shell finds it; None without either."""
+def find_command(words: Sequence[str], *, module: bool) -> list[str] | None:
+    """A Python script, or a program as a shell finds it; None without either. A module is not looked for."""
+    if module:
+        return [sys.executable, "-m", *words]
     name = words[0]
     is_path = os.path.dirname(name) != ""
     if os.path.exists(name) and (
@@ -115,13 +133,16 @@ def _command(words: Sequence[str]) -> list[str] | None:
     return [sys.executable, *words] if os.path.isfile(name) else None
 
 
-def _environment(web: str | None) -> dict[str, str]:
-    environment = dict(os.environ)
-    if web is not None:
-        environment[_WEB] = web
+def _environment(served: dict[str, str]) -> dict[str, str]:
+    environment = {**os.environ, **served}
     for name, value in _DEFAULTS.items():
         if not environment.get(name):
             environment[name] = value
-    path = [folder for folder in environment.get("PYTHONPATH", "").split(os.pathsep) if folder]
-    environment["PYTHONPATH"] = os.pathsep.join([FOLDER, *(folder for folder in path if folder != FOLDER)])
+    put_first(environment, FOLDER)
     return environment
+
+
+def put_first(environment: dict[str, str], folder: str) -> None:
+    """Has Python processes import from that folder before all others."""
+    path = [name for name in environment.get("PYTHONPATH", "").split(os.pathsep) if name]
+    environment["PYTHONPATH"] = os.pathsep.join([folder, *(name for name in path if name != folder)])

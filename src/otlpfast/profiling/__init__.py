@@ -8,7 +8,17 @@ if TYPE_CHECKING:
     from ._leaks import Leak, leaks
     from ._readings import RuntimeSnapshot
     from .alerts import Alert, Alerts, Threshold
-    from .profile import Frame, Profile, Sample, ValueType
+    from .apps import pprof_asgi_app, pprof_wsgi_app
+    from .config import ProfileConfig
+    from .contention import Contention, block, is_on, mutex, start_contention
+    from .cpu import start_cpu
+    from .decorating import CallProfiles, profiled
+    from .full import FullProfile
+    from .heap import HeapRecording, heap_profile, start_heap
+    from .http import PprofServer, disable_pprof_http, enable_pprof_http
+    from .periodic import PeriodicProfiles
+    from .profile import Frame, Label, Profile, Sample, Stack, ValueType
+    from .profiler import Profiler
     from .recording import ProfilerBusyError, Recording
     from .runtime import RuntimeStatistics
     from .stacks import dump, tasks, text, threads
@@ -17,18 +27,40 @@ if TYPE_CHECKING:
 __all__ = [
     "Alert",
     "Alerts",
+    "CallProfiles",
+    "Contention",
     "Frame",
+    "FullProfile",
+    "HeapRecording",
+    "Label",
     "Leak",
+    "PeriodicProfiles",
+    "PprofServer",
     "Profile",
+    "ProfileConfig",
+    "Profiler",
     "ProfilerBusyError",
     "Recording",
     "RuntimeSnapshot",
     "RuntimeStatistics",
     "Sample",
+    "Stack",
     "Threshold",
     "ValueType",
+    "block",
+    "disable_pprof_http",
     "dump",
+    "enable_pprof_http",
+    "heap_profile",
+    "is_on",
     "leaks",
+    "mutex",
+    "pprof_asgi_app",
+    "pprof_wsgi_app",
+    "profiled",
+    "start_contention",
+    "start_cpu",
+    "start_heap",
     "start_wall",
     "tasks",
     "text",
@@ -40,7 +72,17 @@ _HOMES = {
     "_leaks": ("Leak", "leaks"),
     "_readings": ("RuntimeSnapshot",),
     "alerts": ("Alert", "Alerts", "Threshold"),
-    "profile": ("Frame", "Profile", "Sample", "ValueType"),
+    "apps": ("pprof_asgi_app", "pprof_wsgi_app"),
+    "config": ("ProfileConfig",),
+    "contention": ("Contention", "block", "is_on", "mutex", "start_contention"),
+    "cpu": ("start_cpu",),
+    "decorating": ("CallProfiles", "profiled"),
+    "full": ("FullProfile",),
+    "heap": ("HeapRecording", "heap_profile", "start_heap"),
+    "http": ("PprofServer", "disable_pprof_http", "enable_pprof_http"),
+    "periodic": ("PeriodicProfiles",),
+    "profile": ("Frame", "Label", "Profile", "Sample", "Stack", "ValueType"),
+    "profiler": ("Profiler",),
     "recording": ("ProfilerBusyError", "Recording"),
     "runtime": ("RuntimeStatistics",),
     "stacks": ("dump", "tasks", "text", "threads"),

@@ -73,7 +73,10 @@ class ThreadNames:
 
     def of(self, key: Key, ident: int) -> int:
         """The number of a thread's label."""
-        name = thread_name(ident)
+        return self.named(key, thread_name(ident))
+
+    def named(self, key: Key, name: str) -> int:
+        """The same, where the name is known."""
         known = self._threads.get(key)
         if known is None or known[0] != name:
             self.forget(key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import ipaddress
@@ -75,16 +77,18 @@ class Guard:
     header. The cookie is not the token: browsers show it to every server on this host.
     """
 
-    def __init__(self, address: Address, token: str | None) -> None:
+    def __init__(self, address: Address, token: str | None, shared: bool = False) -> None:
+        """shared: other processes are behind the same address, and take each other's cookies."""
         self._address = address
         self._token = None if token is None else token.encode()
-        self._cookie = secrets.token_hex(16)
-        self._session = hmac.new(secrets.token_bytes(32), self._token or b"", hashlib.sha256).hexdigest()
+        secret = b"otlpfast" if shared else secrets.token_bytes(32)
+        self._session = hmac.new(secret, self._token or b"", hashlib.sha256).hexdigest()
+        self._cookie = hashlib.sha256(self._session.encode()).hexdigest()[:8]
 
     @property
     def new_cookie(self) -> str:
         """What a Set-Cookie header says to whoever knew the token."""
-        return f"otlpfast-{self._cookie[:8]}={self._session}; Path=/; HttpOnly; SameSite=Lax"
+        return f"otlpfast-{self._cookie}={self._session}; Path=/; HttpOnly; SameSite=Lax"
 
     def knows_host(self, header: str | None) -> bool:
         """Whether the Host header is one that this page answers to."""
@@ -105,7 +109,9 @@ class Guard:
         scheme, _, given = authorization.partition(" ")
         if scheme.lower() == "bearer" and self._is_token(given.strip()):
             return True
-        mine = f"otlpfast-{self._cookie[:8]}="
+        if scheme.lower() == "basic" and self._is_token(_password(given)):
+            return True
+        mine = f"otlpfast-{self._cookie}="
         pairs = (pair.strip() for pair in cookies.split(";"))
         return any(
             hmac.compare_digest(pair[len(mine) :].encode(), self._session.encode())
@@ -115,3 +121,11 @@ class Guard:
 
     def _is_token(self, given: str) -> bool:
         return self._token is not None and hmac.compare_digest(given.encode("utf-8", "replace"), self._token)
+
+
+def _password(basic: str) -> str:
+    """Of ``http://anybody:PASSWORD@host``; empty where there is none."""
+    try:
+        return base64.b64decode(basic.strip(), validate=True).decode().partition(":")[2]
+    except (binascii.Error, ValueError):
+        return ""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from .answering import TEXT, Answering
 from .recent import MAX_TRACES
 
 if TYPE_CHECKING:
-    from .server import Listener
+    from .server import PageListener
 
 _STATIC = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -21,6 +21,7 @@ _STATIC = {
         for name, kind in (
             ("page.css", "text/css; charset=utf-8"),
             ("theme.js", "text/javascript; charset=utf-8"),
+            ("themes.js", "text/javascript; charset=utf-8"),
             ("page.js", "text/javascript; charset=utf-8"),
             ("dom.js", "text/javascript; charset=utf-8"),
             ("figures.js", "text/javascript; charset=utf-8"),
@@ -37,18 +38,7 @@ _ENDPOINTS = {
     "/api/operations": "recent spans by name, the slowest first: count, errors, p50, p99 and longest",
     "/events": "server-sent events: stats (as /api/stats, each second), traces (there are new ones)",
 }
-_PROTECTION = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Cache-Control": "no-store",
-}
 _TICK = 1.0  # seconds between two events
-_TEXT = "text/plain; charset=utf-8"
 
 
 @cache
@@ -60,24 +50,21 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Answering):
     """One connection, with a thread of its own."""
 
-    protocol_version = "HTTP/1.1"
-    timeout = 30  # seconds that a client may be silent
-    disable_nagle_algorithm = True
-    server: Listener
+    server: PageListener
 
     def do_GET(self) -> None:
         """Everything is read by GET, or its head by HEAD."""
         url = urlsplit(self.path)
         guard = self.server.guard
         if not guard.knows_host(self.headers.get("host")):
-            self._refuse(421, "this page does not answer to that name: ask for localhost or 127.0.0.1")
+            self.refuse(421, "this page does not answer to that name: ask for localhost or 127.0.0.1")
         elif guard.has_token(url.query):
             self._welcome(url.path, url.query)
         elif not guard.admits(self.headers.get("authorization", ""), self.headers.get("cookie", "")):
-            self._refuse(401, "a token is needed: /?token=..., or Authorization: Bearer ...")
+            self.refuse(401, "a token is needed: /?token=..., or Authorization: Bearer ...")
         else:
             self._route(url.path, url.query, {})
 
@@ -85,14 +72,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def _other(self) -> None:
         self.close_connection = True  # whatever comes after the head is not read
-        self._refuse(405, "GET and HEAD are allowed")
+        self.refuse(405, "GET and HEAD are allowed")
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _other
 
     def _welcome(self, path: str, query: str) -> None:
         cookie = {"Set-Cookie": self.server.guard.new_cookie}
         if path == "/":  # out of the address bar, the history and bookmarks
-            self._send(303, b"", _TEXT, {"Location": "/", **cookie})
+            self._send(303, b"", TEXT, {"Location": "/", **cookie})
         else:
             self._route(path, query, cookie)
 
@@ -105,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         elif (value := self._value(path.removesuffix("/"), query)) is not None:
             self._send(200, _json(value), "application/json", more)
         else:
-            self._refuse(404, "there is no such page, or no longer such a trace; /api lists what there is")
+            self.refuse(404, "there is no such page, or no longer such a trace; /api lists what there is")
 
     def _value(self, path: str, query: str) -> Any:
         if path == "/api":
@@ -121,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _stream(self, more: dict[str, str]) -> None:
         self.close_connection = True
-        self._head(200, {"Content-Type": "text/event-stream", "Connection": "close", **more})
+        self.head(200, {"Content-Type": "text/event-stream", "Connection": "close", **more})
         if self.command == "HEAD":
             return
         self.wfile.write(b"retry: 2000\n\n")
@@ -139,34 +126,13 @@ class Handler(BaseHTTPRequestHandler):
     # --- answers
 
     def _send(self, status: int, body: bytes, kind: str, more: dict[str, str]) -> None:
-        self._head(status, {"Content-Type": kind, "Content-Length": str(len(body)), **more})
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        self.send(status, body, {"Content-Type": kind, **more})
 
-    def _refuse(self, status: int, text: str) -> None:
+    def refuse(self, status: int, text: str) -> None:
+        """Says why not, and what would help."""
         fields = {"WWW-Authenticate": 'Bearer realm="otlpfast"'} if status == 401 else {}
         fields |= {"Allow": "GET, HEAD"} if status == 405 else {}
-        self._send(status, f"{status}: {text}\n".encode(), _TEXT, fields)
-
-    def _head(self, status: int, fields: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**_PROTECTION, **fields}.items():
-            self.send_header(name, value)
-        if self.close_connection and "Connection" not in fields:
-            self.send_header("Connection", "close")
-        self.end_headers()
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the standard library can't read."""
-        self.close_connection = True
-        self._refuse(code, "the request is not understood")
-
-    def version_string(self) -> str:
-        """The Server header."""
-        return "otlpfast"
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: a request may have a token in it."""
+        self._send(status, f"{status}: {text}\n".encode(), TEXT, fields)
 
 
 def _limit(query: str) -> int:

@@ -68,14 +68,15 @@ def _start() -> Server | None:
         page = Server(address, variable(OTLPFAST_WEB_TOKEN) or None)
     except Exception as error:
         text = "%s=%r: no live page of process %d: %s"
-        warn(_logger, text, OTLPFAST_WEB, mask_url(address), os.getpid(), _why(error))
+        warn(_logger, text, OTLPFAST_WEB, mask_url(address), os.getpid(), why(error))
         return None
     with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
         sys.stderr.write(f"otlpfast: live page of process {os.getpid()}: {page.url}\n")
     return page
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
+    """Why an address can't be served at, and which can."""
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return f"the port is in use, port 0 takes a free one in each process; allowed: {ALLOWED}"
     if isinstance(error, OSError):

@@ -2,9 +2,8 @@
 
 import { byId, clock, count, element, milliseconds, say } from "./dom.js";
 import { showFigures } from "./figures.js";
+import "./themes.js";
 import { openTrace } from "./waterfall.js";
-
-const THEMES = ["system", "light", "dark"];
 
 let stream = null;
 let paused = false;
@@ -182,23 +181,5 @@ byId("pause").addEventListener("click", (event) => {
   }
 });
 
-function setTheme(theme) {
-  const root = document.documentElement;
-  if (theme === "system") delete root.dataset.theme;
-  else root.dataset.theme = theme;
-  say("theme", `Theme: ${theme}`);
-}
-
-byId("theme").addEventListener("click", () => {
-  const theme = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme || "system") + 1) % THEMES.length];
-  setTheme(theme);
-  try {
-    localStorage.setItem("otlpfast-theme", theme);
-  } catch {
-    // then only until the page is loaded again
-  }
-});
-
-setTheme(document.documentElement.dataset.theme || "system");
 connect();
 if (/^#[0-9a-f]{32}$/.test(location.hash)) openTrace(location.hash.slice(1));

@@ -1,0 +1,1 @@
+"""What is behind ``/debug/pprof/``, whoever serves it: ``http.py``, or an application that mounts it."""
