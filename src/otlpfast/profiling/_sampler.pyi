@@ -50,8 +50,10 @@ class WallCounter:
         """Looks at all threads but the caller's; False if that has to be tried again.
 
         Args:
-            nanos: how long ago the last look was, which this one stands for.
+            nanos: how long ago the last look was. Half of it goes to what was seen then.
         """
+    def prolong(self, nanos: int) -> None:
+        """What was seen last went on for so long."""
     def counted(self) -> list[tuple[int, int, int, int]]:
         """(number of the stack, number of the work, count, nanoseconds) of each."""
     def work(self, number: int) -> tuple[int, int, int, str | None, str | None]:
