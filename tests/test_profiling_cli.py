@@ -492,7 +492,7 @@ def test_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
     with enable_pprof_http("127.0.0.1:0") as server:
         url = server.url
     assert main(["profile", "--url", url, "--seconds", "0.1"]) == 1
-    assert "nobody listens there: does the program run, with OTLPFAST_PPROF=" in capsys.readouterr().err
+    assert "nobody listens there: does it run, with OTLPFAST_PPROF=" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
