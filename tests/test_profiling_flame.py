@@ -133,7 +133,7 @@ def test_many_stacks_make_a_picture_of_bounded_size() -> None:
     frames = drawn(svg)
     said = re.search(r"frames below ([\d.]+) % are merged", svg)
     assert said and float(said[1]) >= 0.05
-    assert any(re.fullmatch(r"\(\d+ smaller\)", name) for name in frames)
+    assert any(re.fullmatch(r"\(\d+ more\)", name) for name in frames)
 
 
 def test_endless_names_make_fewer_frames_not_a_larger_file() -> None:

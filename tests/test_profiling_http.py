@@ -11,8 +11,7 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
@@ -23,7 +22,6 @@ from otlpfast.profiling import (
     Frame,
     PprofServer,
     Profile,
-    ProfilerBusyError,
     Sample,
     ValueType,
     disable_pprof_http,
@@ -32,21 +30,27 @@ from otlpfast.profiling import (
 from otlpfast.profiling._serving import kinds, site
 from otlpfast.profiling._serving.request import Request
 from otlpfast.profiling.cpu import start_cpu
-from otlpfast.profiling.wall import start_wall
 
 from .collector import PATIENCE
 from .exporting import SECRET
 from .forks import in_child
-from .pages import Answer, ask
+from .pages import ask
+from .pprof_clients import (
+    ANY_PORT,
+    COUNTED,
+    MOMENTS,
+    TEXT,
+    TIMED,
+    get,
+    refusal,
+    until,
+    wall_in_use,
+    wall_is_free,
+)
 from .starting import python
 
 GO = shutil.which("go")
 GO_PATIENCE = 300.0  # seconds: it may build its pprof first
-ANY_PORT = "127.0.0.1:0"
-TEXT = "text/plain; charset=utf-8"
-TIMED = ("profile", "wall")
-COUNTED = ("heap", "allocs", "block", "mutex")
-MOMENTS = ("goroutine", "threads", "tasks", "threadcreate")
 
 
 @pytest.fixture(name="server")
@@ -60,23 +64,6 @@ def closed_fixture() -> Iterator[PprofServer]:
     """One that takes a token."""
     with enable_pprof_http(ANY_PORT, SECRET) as served:
         yield served
-
-
-def get(server: PprofServer, path: str, method: str = "GET", **headers: str) -> Answer:
-    return ask(server.url, f"/debug/pprof/{path}", method, **headers)
-
-
-def refusal(answer: Answer) -> tuple[int, str]:
-    """Status and text of what is no profile, in the form that ``go tool pprof`` shows."""
-    assert answer.headers["x-go-pprof"] == "1" and answer.headers["content-type"] == TEXT
-    return answer.status, answer.body.decode()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # --- routes
@@ -166,20 +153,12 @@ def test_what_is_not_there_is_unknown(server: PprofServer) -> None:
 
 
 def test_a_head_is_answered_at_once_and_nothing_else_is_allowed(server: PprofServer) -> None:
-    with start_wall_until_end():
+    with wall_in_use():
         head = get(server, "wall?seconds=300", "HEAD")
     assert (head.status, head.body) == (200, b"")
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
         answer = get(server, "heap", method)
         assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
-
-
-class start_wall_until_end:
-    def __enter__(self) -> None:
-        self._recording = start_wall()
-
-    def __exit__(self, *_: object) -> None:
-        self._recording.stop()
 
 
 # --- parameters
@@ -277,21 +256,13 @@ def begun(server: PprofServer) -> socket.socket:
     host, port = server.url.split("/")[2].split(":")
     client = socket.create_connection((host, int(port)), PATIENCE)
     client.sendall(b"GET /debug/pprof/wall?seconds=300 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    until(lambda: not is_free())
+    until(lambda: not wall_is_free())
     return client
-
-
-def is_free() -> bool:
-    try:
-        start_wall().stop()
-    except ProfilerBusyError:
-        return False
-    return True
 
 
 def test_a_client_that_goes_away_ends_its_profile(server: PprofServer) -> None:
     begun(server).close()
-    until(is_free)
+    until(wall_is_free)
     assert get(server, "threads").status == 200
 
 
@@ -300,7 +271,7 @@ def test_a_server_that_is_closed_ends_its_profiles(server: PprofServer) -> None:
     server.close()
     assert client.recv(1) == b""
     client.close()
-    until(is_free)
+    until(wall_is_free)
 
 
 @pytest.mark.parametrize("name", COUNTED)

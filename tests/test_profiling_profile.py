@@ -83,6 +83,10 @@ def test_what_is_not_there_is_told_of() -> None:
         SHOP.focus("(")
 
 
+def test_what_a_prompt_shows() -> None:
+    assert repr(SHOP) == "<Profile cpu: samples, cpu of 6 stacks>"
+
+
 def test_totals() -> None:
     assert SHOP.total() == 7_510_000_000
     assert SHOP.total("samples") == 751

@@ -22,6 +22,18 @@ from ._request import Group as _Group
 IMPLEMENTATION: Final = "c"
 
 @final
+class RateLimiter:
+    """Allows so many a second, in the long run, and a burst after a quiet time.
+
+    Args:
+        rate: a second; positive.
+        burst: as many at once; at least 1.
+    """
+
+    def __new__(cls, rate: float, burst: float = 1.0) -> Self: ...
+    def allow(self) -> bool: ...
+
+@final
 class PaddedCounters:
     def __new__(cls, names: Iterable[str], stripes: int = 8, padded: bool = True) -> Self: ...
     @property
@@ -230,6 +242,7 @@ class CompositePropagator(_APIComposite):
 
 POOLS: Final[dict[str, _Pool]]
 
+def span_layouts() -> tuple[tuple[type, int, int, int], ...]: ...
 def encode_spans(spans: Iterable[Any]) -> bytes: ...
 def encode_resource(resource: Any) -> tuple[bytes, bytes]: ...
 def encode_scope(scope: Any) -> tuple[bytes, bytes]: ...

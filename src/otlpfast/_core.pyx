@@ -25,7 +25,7 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, u
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
-from otlpfast._core.clock cimport now_ns
+from otlpfast._core.clock cimport monotonic_ns, now_ns
 from otlpfast._core.exchange cimport *
 from otlpfast._core.forks cimport otlpfast_forks, otlpfast_watch_forks
 from otlpfast._core.ids cimport Generator, random_bits, seed, seeded
@@ -113,6 +113,7 @@ include "_core/headers.pxi"
 include "_core/tracecontext.pxi"
 include "_core/baggage.pxi"
 include "_core/propagation.pxi"
+include "_core/layouts.pxi"
 
 # What all spans share, for whoever wants to see how well it is recycled.
 POOLS = {"span buffers": _buffer_pool, "attributes": _slot_pool, "events and links": _row_pool}

@@ -19,6 +19,7 @@ else:
 
 # Every name that an implementation must supply.
 IMPLEMENTATION = core.IMPLEMENTATION
+NATIVE_SAMPLERS = core.NATIVE_SAMPLERS
 POOLS = core.POOLS
 AttributePool = core.AttributePool
 BatchBuilder = core.BatchBuilder
@@ -26,6 +27,7 @@ BufferPool = core.BufferPool
 CompositePropagator = core.CompositePropagator
 EventPool = core.EventPool
 PaddedCounters = core.PaddedCounters
+RateLimiter = core.RateLimiter
 Route = core.Route
 Span = core.Span
 SpanBuffer = core.SpanBuffer
@@ -35,3 +37,4 @@ Tracer = core.Tracer
 W3CBaggagePropagator = core.W3CBaggagePropagator
 WireWriter = core.WireWriter
 encode_spans = core.encode_spans
+span_layouts = core.span_layouts

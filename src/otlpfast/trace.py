@@ -19,6 +19,7 @@ from ._impl import Span, Tracer
 from ._instruments import is_enabled
 from ._log import warn
 from ._processors import Processors
+from ._sampler_scopes import sampler_of_scope
 from ._span_counts import span_counts
 
 __all__ = ["Span", "Tracer", "TracerProvider"]
@@ -124,6 +125,7 @@ class TracerProvider(sdk.TracerProvider):
     def _adopt(self, stock: sdk.Tracer) -> APITracer:
         # In place of the one that the SDK made and keeps, so that it has its settings changed as that would.
         scope = stock._instrumentation_scope
+        stock.sampler = sampler_of_scope(stock.sampler, scope.name)
         if is_enabled():
             stock._tracer_metrics = span_counts(self._meter_provider)
         with self._tracers_lock:

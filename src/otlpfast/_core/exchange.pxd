@@ -61,12 +61,6 @@ cdef extern from *:
 
     #if OTLPFAST_EXCHANGES
 
-    static int64_t otlpfast_monotonic(void) {
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-    }
-
     /* Who waits for the bell has looked at it before it looked for work, so that no ring gets lost. Who only
        naps is not woken by a ring that is not loud. */
     static uint32_t otlpfast_hear(const otlpfast_bell *bell) {
@@ -209,7 +203,6 @@ cdef extern from *:
 
     #else
 
-    static int64_t otlpfast_monotonic(void) { return 0; }
     static uint32_t otlpfast_hear(const otlpfast_bell *bell) { return bell->rings; }
     static void otlpfast_ring(otlpfast_bell *bell, int loud) {}
     static void otlpfast_nap(otlpfast_bell *bell, uint32_t heard, int64_t nanoseconds) {}
@@ -232,7 +225,6 @@ cdef extern from *:
     uint64_t load "otlpfast_load"(const uint64_t *source) noexcept nogil
     void store "otlpfast_store"(uint64_t *target, uint64_t value) noexcept nogil
     bint swap "otlpfast_swap"(uint64_t *at, uint64_t before, uint64_t after) noexcept nogil
-    int64_t monotonic_ns "otlpfast_monotonic"() noexcept nogil
     uint32_t hear "otlpfast_hear"(const Bell *bell) noexcept nogil
     void ring "otlpfast_ring"(Bell *bell, bint loud) noexcept nogil
     void nap "otlpfast_nap"(Bell *bell, uint32_t heard, int64_t nanoseconds) noexcept nogil

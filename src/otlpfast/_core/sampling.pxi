@@ -1,18 +1,61 @@
-# The SDK's own samplers, without their Python code.
+# Samplers without their Python code: the SDK's own, and those of otlpfast.sampling.
+
+NATIVE_SAMPLERS = {}  # otlpfast.sampling says which class is "rate" and which "threshold"
 
 cdef enum:
-    DROP, KEEP, BY_RATIO, ASK  # ask the sampler itself
+    DROP, KEEP, BY_RATIO, ASK, BY_RATE, BY_THRESHOLD  # ASK: the sampler itself
+
+cdef enum:
+    RANDOMNESS_BITS = 56
 
 cdef struct Rule:
     int kind
     uint64_t bound
+    PyObject *state  # a RateLimiter, or the TraceState of what is kept; see _states
+
+cdef dict _states = {}  # what rules have; never let go, for a span that starts may be about to take it
 
 
-cdef Rule rule_of(object sampler):
-    # What one of the SDK's samplers would say; ASK for any other, and for subclasses.
-    cdef Rule rule = Rule(ASK, 0)
+@cython.final
+cdef class RateLimiter:
+    """Allows so many a second, in the long run, and a burst after a quiet time.
+
+    Args:
+        rate: a second; positive.
+        burst: as many at once; at least 1.
+    """
+
+    cdef double interval, tolerance  # nanoseconds
+    cdef double due  # when the next one would come at an even pace
+
+    def __cinit__(self, double rate, double burst=1.0):
+        if not rate > 0 or not burst >= 1:
+            raise ValueError(f"rate={rate}, burst={burst}: more than 0, and at least 1")
+        self.interval = 1e9 / rate
+        self.tolerance = (burst - 1) * self.interval
+        self.due = 0
+
+    cdef inline bint take(self) noexcept:
+        cdef double now = <double> monotonic_ns()
+        cdef double due = self.due if self.due > now else now
+        if due - now > self.tolerance:
+            return False
+        self.due = due + self.interval
+        return True
+
+    def allow(self) -> bool:
+        """Whether one more is allowed now; then it counts."""
+        return self.take()
+
+
+cdef Rule rule_of(object sampler, bint for_root):
+    # What a sampler would say; ASK for those of others, and for subclasses.
+    cdef Rule rule = Rule(ASK, 0, NULL)
     kind = type(sampler)
-    if kind in _static_samplers:
+    if kind in NATIVE_SAMPLERS:
+        if for_root:  # where there is a parent, its tracestate has a say
+            set_own_rule(&rule, sampler, NATIVE_SAMPLERS[kind])
+    elif kind in _static_samplers:
         if sampler._decision is Decision.DROP:
             rule.kind = DROP
         elif sampler._decision is Decision.RECORD_AND_SAMPLE:
@@ -25,6 +68,30 @@ cdef Rule rule_of(object sampler):
             rule.kind = BY_RATIO
             rule.bound = bound
     return rule
+
+
+cdef int set_own_rule(Rule *rule, object sampler, str how) except -1:
+    if how == "rate":
+        rule.kind, state = BY_RATE, sampler._limiter
+        if type(state) is not RateLimiter:
+            raise TypeError(f"a RateLimiter, not {type(state).__name__}")
+    else:
+        rule.kind, rule.bound, state = BY_THRESHOLD, sampler.threshold, sampler._of_root or DEFAULT_TRACE_STATE
+    state = _states.setdefault(id(state), state)
+    rule.state = <PyObject *> state
+    return 0
+
+
+cdef bint decides(Rule *rule, Context *ids) noexcept:
+    # Of a rule that is neither DROP, KEEP nor ASK: whether a root with these ids is kept.
+    if rule.kind == BY_RATIO:
+        return ids.trace_low < rule.bound
+    if rule.kind == BY_RATE:
+        return (<RateLimiter> rule.state).take()
+    if ids.trace_low & ((<uint64_t> 1 << RANDOMNESS_BITS) - 1) < rule.bound:
+        return False
+    ids.trace_state = rule.state
+    return True
 
 _static_samplers = (StaticSampler, sampling._AlwaysOn, sampling._AlwaysOff)
 _parent_samplers = (

@@ -116,7 +116,7 @@ cdef class _NativeTracer:
         else:
             new_trace_id(source, &ids)
         ids.span = new_span_id(source)
-        is_sampled = rule.kind == KEEP or rule.kind == BY_RATIO and ids.trace_low < rule.bound
+        is_sampled = rule.kind == KEEP or rule.kind != DROP and decides(rule, &ids)
         ids.flags |= is_sampled
         if not is_sampled:
             return non_recording_span(&ids)
@@ -231,7 +231,7 @@ cdef class _NativeTracer:
             trace_id = otlpfast_int128(ids.trace_high, ids.trace_low)
         else:
             trace_id = self.generator.generate_trace_id()
-        if rule.kind == ASK:
+        if rule.kind >= ASK:
             result = self.origin.sampler.should_sample(
                 <object> asked.context, trace_id, <object> asked.name, <object> asked.kind, attributes, links
             )
@@ -279,7 +279,7 @@ cdef class _NativeTracer:
             parts = (value,) * 5
         self.asks = False
         for i in range(5):
-            self.rules[i] = rule_of(parts[i])
+            self.rules[i] = rule_of(parts[i], i == ROOT)
             self.asks = self.asks or self.rules[i].kind == ASK
 
     @property

@@ -12,13 +12,15 @@ from .counters import PaddedCounters
 from .pools import AttributeArray, AttributePool, EventArray, EventPool, _Pool
 from .propagation import CompositePropagator, TraceContextTextMapPropagator, W3CBaggagePropagator
 from .queue import BatchBuilder, SpanQueue, _buffer_pool, encode_spans
-from .trace import Route, Span, Tracer
+from .sampling import NATIVE_SAMPLERS, RateLimiter
+from .trace import Route, Span, Tracer, span_layouts
 
 IMPLEMENTATION = "py"
 POOLS: dict[str, _Pool[Any]] = {"span buffers": _buffer_pool}
 
 __all__ = [
     "IMPLEMENTATION",
+    "NATIVE_SAMPLERS",
     "POOLS",
     "AttributeArray",
     "AttributePool",
@@ -28,6 +30,7 @@ __all__ = [
     "EventArray",
     "EventPool",
     "PaddedCounters",
+    "RateLimiter",
     "Route",
     "Span",
     "SpanBuffer",
@@ -37,4 +40,5 @@ __all__ = [
     "W3CBaggagePropagator",
     "WireWriter",
     "encode_spans",
+    "span_layouts",
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._leaks import Leak, leaks
     from ._readings import RuntimeSnapshot
     from .alerts import Alert, Alerts, Threshold
     from .apps import pprof_asgi_app, pprof_wsgi_app
     from .config import ProfileConfig
     from .contention import Contention, block, is_on, mutex, start_contention
+    from .cpu import start_cpu
     from .decorating import CallProfiles, profiled
     from .full import FullProfile
     from .heap import HeapRecording, heap_profile, start_heap
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from .profiler import Profiler
     from .recording import ProfilerBusyError, Recording
     from .runtime import RuntimeStatistics
-    from .stacks import Leak, dump, leaks, tasks, text, threads
+    from .stacks import dump, tasks, text, threads
     from .wall import start_wall
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "pprof_wsgi_app",
     "profiled",
     "start_contention",
+    "start_cpu",
     "start_heap",
     "start_wall",
     "tasks",
@@ -66,11 +69,13 @@ __all__ = [
 
 # Where each name is loaded from when it is first used: a profile of threads takes no metrics, and so on.
 _HOMES = {
+    "_leaks": ("Leak", "leaks"),
     "_readings": ("RuntimeSnapshot",),
     "alerts": ("Alert", "Alerts", "Threshold"),
     "apps": ("pprof_asgi_app", "pprof_wsgi_app"),
     "config": ("ProfileConfig",),
     "contention": ("Contention", "block", "is_on", "mutex", "start_contention"),
+    "cpu": ("start_cpu",),
     "decorating": ("CallProfiles", "profiled"),
     "full": ("FullProfile",),
     "heap": ("HeapRecording", "heap_profile", "start_heap"),
@@ -80,7 +85,7 @@ _HOMES = {
     "profiler": ("Profiler",),
     "recording": ("ProfilerBusyError", "Recording"),
     "runtime": ("RuntimeStatistics",),
-    "stacks": ("Leak", "dump", "leaks", "tasks", "text", "threads"),
+    "stacks": ("dump", "tasks", "text", "threads"),
     "wall": ("start_wall",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

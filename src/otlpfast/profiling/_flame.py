@@ -127,7 +127,7 @@ def _frames(tree: Tree, unit: str, top: int) -> Iterator[str]:
 def _names(node: Node) -> tuple[str, int]:
     """A function's name, and where in it the module's has ended."""
     if node.merged:
-        return f"({node.merged} smaller)", 0
+        return f"({node.merged} more)", 0
     name, filename, _ = node.place
     module = module_of(filename)
     own = len(module) + 1 if module and name.startswith(f"{module}.") else 0

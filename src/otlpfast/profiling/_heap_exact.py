@@ -11,14 +11,16 @@ from types import CodeType, FunctionType
 from .heap import VALUE_TYPES
 from .profile import Frame, Profile, Sample, Stack
 
-MOST_FRAMES = 25  # each costs time at each allocation
+MOST_FRAMES = 8  # each costs time at each allocation
 
 SCOPE = "exact, by tracemalloc: Python's allocators, and what reports to it, such as data of numpy"
 NO_ALLOC = "alloc_objects and alloc_space are 0: tracemalloc forgets what is freed"
 STOPPED = "tracemalloc was stopped by someone else: nothing is known"
 
-Places = dict[tuple[str, int], Frame]
-"""The function at a line of a file."""
+COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+
+Line = tuple[str, int]
+"""A file and a line in it."""
 
 
 class ExactEngine:
@@ -36,14 +38,17 @@ class ExactEngine:
 
     def profile(self) -> Profile:
         try:
-            statistics = tracemalloc.take_snapshot().statistics("traceback")
+            found = tracemalloc.take_snapshot()
         except RuntimeError:  # not tracing
             return self._last or self._profile((), STOPPED)
-        places = _places({frame.filename for found in statistics for frame in found.traceback})
+        return self._of(found)
+
+    def _of(self, snapshot: tracemalloc.Snapshot) -> Profile:
+        statistics = snapshot.statistics("traceback")
+        names = Names({(frame.filename, frame.lineno) for found in statistics for frame in found.traceback})
         merged: dict[Stack, tuple[int, int]] = {}
         for found in statistics:
-            lines = ((frame.filename, frame.lineno) for frame in reversed(found.traceback))
-            stack = tuple(places.get(at) or Frame(*_unnamed(*at)) for at in lines)
+            stack = names.stack([(frame.filename, frame.lineno) for frame in reversed(found.traceback)])
             count, size = merged.get(stack, (0, 0))
             merged[stack] = count + found.count, size + found.size
         return self._profile(Sample(stack, (0, 0, *used)) for stack, used in merged.items())
@@ -59,28 +64,48 @@ class ExactEngine:
         )
 
     def end(self) -> Profile:
-        self._last = self.profile()
+        try:
+            found = tracemalloc.take_snapshot()
+        except RuntimeError:
+            return self.profile()
         if self._is_ours:
             tracemalloc.stop()
+        self._last = self._of(found)  # what this allocates need not be traced
         return self._last
 
     def begin_child(self) -> bool:
         return True
 
 
-def _unnamed(filename: str, line: int) -> tuple[str, str, int]:
-    # What belongs to no function that lives: the body of a module, most likely.
-    return "<module>", filename, line
+class Names:
+    """The functions at lines, which are all that tracemalloc tells: those whose code has the line.
 
+    Only what lives is found. What has no name is the body of a module, most likely.
+    """
 
-def _places(filenames: set[str]) -> Places:
-    """tracemalloc tells lines alone: the functions are those whose code has them."""
-    places: Places = {}
-    for code in _codes(filenames):
-        for _, _, line in code.co_lines():
-            if line is not None:
-                places[code.co_filename, line] = Frame.of(code, line)
-    return places
+    def __init__(self, wanted: set[Line]) -> None:
+        # Of each line the functions that have it, those before others that are defined within them.
+        self._at: dict[Line, list[Frame]] = {}
+        for code in _codes({filename for filename, _ in wanted}):
+            for line in {line for _, _, line in code.co_lines() if (code.co_filename, line) in wanted}:
+                self._at.setdefault((code.co_filename, line or 0), []).append(Frame.of(code, line))
+
+    def stack(self, lines: list[Line]) -> Stack:
+        """Of lines, the innermost first."""
+        return tuple(self._frame(lines, index) for index in range(len(lines)))
+
+    def _frame(self, lines: list[Line], index: int) -> Frame:
+        here = lines[index]
+        frames = self._at.get(here)
+        if not frames:
+            return Frame("<module>", *here)
+        # A comprehension and the function around it have the same line twice in the stack. A line that is there
+        # once is the function's: no other calls a comprehension.
+        before = next((n for n in range(index) if lines[index - 1 - n] != here), index)
+        is_alone = before == 0 and lines[index + 1 : index + 2] != [here]
+        if is_alone:
+            frames = [frame for frame in frames if not frame.function.endswith(COMPREHENSIONS)] or frames
+        return frames[max(len(frames) - 1 - before, 0)]
 
 
 def _codes(filenames: set[str]) -> Iterator[CodeType]:
@@ -89,7 +114,8 @@ def _codes(filenames: set[str]) -> Iterator[CodeType]:
     functions = (found for found in gc.get_objects() if type(found) is FunctionType)
     codes = {id(code): code for function in functions if (code := function.__code__)}
     waiting = [code for code in codes.values() if code.co_filename in filenames]
-    waiting.sort(key=lambda code: getattr(code, "co_qualname", code.co_name).count("<locals>"))
+    inner = {id(found) for code in waiting for found in code.co_consts if type(found) is CodeType}
+    waiting = [code for code in waiting if id(code) not in inner]  # comes after what it is in
     for code in waiting:
         yield code
-        waiting.extend(inner for inner in code.co_consts if type(inner) is CodeType)
+        waiting.extend(found for found in code.co_consts if type(found) is CodeType)

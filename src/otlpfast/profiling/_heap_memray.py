@@ -41,7 +41,8 @@ class MemrayEngine:
         self._folder = Path(tempfile.mkdtemp(prefix="otlpfast-heap-"))
         self._file = self._folder / "allocations"
         try:
-            tracker = memray.Tracker(self._file, native_traces=True)
+            to = memray.FileDestination(self._file, compress_on_exit=False)
+            tracker = memray.Tracker(destination=to, native_traces=True)
             tracker.__enter__()
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)

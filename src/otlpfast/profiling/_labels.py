@@ -15,13 +15,20 @@ import opentelemetry.context
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.trace.propagation import _SPAN_KEY
 
+from .._threads import real
+from ._native import sampler
 from .profile import Label
 
 SPAN_KEY = _SPAN_KEY
 MOST_NAMES = 1 << 14
+UNNAMED = "(unnamed)"
 
 Key = int
 """Of a thread: no two that live at a time have the same."""
+
+
+# As far as Python knows: the main thread's, if this is imported there.
+_importer: int = real("get_ident")() if threading.current_thread() is threading.main_thread() else 0
 
 
 class Work(NamedTuple):
@@ -66,7 +73,10 @@ class ThreadNames:
 
     def of(self, key: Key, ident: int) -> int:
         """The number of a thread's label."""
-        name = thread_name(ident)
+        return self.named(key, thread_name(ident))
+
+    def named(self, key: Key, name: str) -> int:
+        """The same, where the name is known."""
         known = self._threads.get(key)
         if known is None or known[0] != name:
             self.forget(key)
@@ -105,15 +115,22 @@ def thread_of(ident: int) -> threading.Thread | None:
     """The Thread with that ident, if Python made one."""
     # Not threading.enumerate(): that takes a lock, which this thread may be holding, or one that is gone.
     thread: threading.Thread | None = threading._active.get(ident)  # type: ignore[attr-defined]
-    if thread is None and ident == threading.main_thread().ident:
+    if thread is None and ident == _main_ident():  # gevent gives it another ident
         thread = threading.main_thread()
     return thread
 
 
+def _main_ident() -> int:
+    return int(sampler.main_ident()) if sampler is not None else _importer
+
+
 def thread_name(ident: int) -> str:
     """A thread's name; one that was not made by threading has none of its own."""
-    thread = thread_of(ident)
-    return str(thread.name) if thread is not None else "(unnamed)"
+    try:
+        thread = thread_of(ident)
+        return str(thread.name) if thread is not None else UNNAMED
+    except Exception:  # a subclass may have its own idea of a name
+        return UNNAMED
 
 
 def context_variable() -> ContextVar[Any] | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
+from collections.abc import Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
+from .._threads import real
 from ._frames import Lines, current_frames, places_of, walk
 from ._native import sampler
 from .profile import Stack
@@ -33,7 +34,7 @@ class Seen(NamedTuple):
 def look() -> list[Seen]:
     """All threads that run Python code. The caller's is shown without what it does in this package."""
     seen = _look_natively() if sampler is not None else _look_plainly()
-    here = threading.get_ident()
+    here = real("get_ident")()
     return [_without_this(entry) if entry.ident == here else entry for entry in seen]
 
 
@@ -66,23 +67,27 @@ def _look_plainly() -> list[Seen]:
     lines, running = Lines(), tasks_by_frame(frames)
     seen = []
     for ident, frame in frames.items():
-        places = places_of(frame)
-        task = next((running[f] for f in walk(frame) if f in running), None) if running else None
-        loop = task.get_loop() if task is not None else None
+        places, task = places_of(frame), task_in(frame, running)
+        loop = task.get_loop() if task is not None else next(loops_in(frame), None)
         seen.append(Seen(ident, lines.stack(places), tuple(code for code, _ in places), loop, task))
     return seen
+
+
+def task_in(frame: FrameType, running: Mapping[FrameType, Any]) -> Any:
+    """Which of the tasks, by frame, the thread of a frame is running; None if it is none."""
+    return next((running[outer] for outer in walk(frame) if outer in running), None) if running else None
 
 
 def tasks_by_frame(frames: dict[int, FrameType]) -> dict[FrameType, Any]:
     """The asyncio tasks that run, by the frame of their coroutine: one of the frames of their thread."""
     tasks_module = sys.modules.get("asyncio.tasks")
     current = getattr(tasks_module, "_current_tasks", None)
-    if tasks_module is None:
+    if current is None:  # not imported, or not to its end
         return {}
-    if current:
+    if sys.version_info < (3, 14):
         tasks = list(current.values())
-    else:
-        tasks = [tasks_module.current_task(loop) for loop in loops_in(frames)]
+    else:  # where each thread keeps its own
+        tasks = [tasks_module.current_task(loop) for frame in frames.values() for loop in loops_in(frame)]
     found = {}
     for task in tasks:
         frame = getattr(task.get_coro(), "cr_frame", None) if task is not None else None
@@ -91,22 +96,17 @@ def tasks_by_frame(frames: dict[int, FrameType]) -> dict[FrameType, Any]:
     return found
 
 
-def loops_in(frames: dict[int, FrameType]) -> list[Any]:
-    """The asyncio loops that run, as far as frames of Python code name them."""
+def loops_in(frame: FrameType) -> Iterator[Any]:
+    """The asyncio loops that the thread of a frame runs, as far as frames of Python code name them."""
     base, runners = sys.modules.get("asyncio.base_events"), sys.modules.get("asyncio.runners")
-    if base is None:
-        return []
-    run_forever = base.BaseEventLoop.run_forever.__code__
-    runner = getattr(runners, "Runner", None)
-    run = runner.run.__code__ if runner is not None else None
-    loops = []
-    for frame in frames.values():
-        for outer in walk(frame):
-            if outer.f_code is run_forever:
-                loops.append(outer.f_locals.get("self"))
-            elif outer.f_code is run:  # whatever loop it has: uvloop's run_forever() has no frame
-                loops.append(getattr(outer.f_locals.get("self"), "_loop", None))
-    return list({id(loop): loop for loop in loops if loop is not None}.values())
+    loop_type, runner_type = getattr(base, "BaseEventLoop", None), getattr(runners, "Runner", None)
+    run_forever = loop_type.run_forever.__code__ if loop_type is not None else None
+    run = runner_type.run.__code__ if runner_type is not None else None
+    for outer in walk(frame):
+        if outer.f_code is run_forever:
+            yield outer.f_locals["self"]
+        elif outer.f_code is run:  # whatever loop it has: uvloop's run_forever() has no frame
+            yield outer.f_locals["self"]._loop
 
 
 def _without_this(seen: Seen) -> Seen:

@@ -121,8 +121,10 @@ def _acquiring(original: Method) -> Method:
     @functools.wraps(original)
     def acquire(self: Any, blocking: bool = True, timeout: float | None = None) -> Any:
         waits = _current
-        if waits is None or not blocking or original(self, False):
-            return original(self, blocking, timeout) if waits is None or not blocking else True
+        if waits is None or not blocking or not (timeout is None or timeout > 0):
+            return original(self, blocking, timeout)
+        if original(self, False):
+            return True
         began = monotonic_ns()
         try:
             return original(self, blocking, timeout)

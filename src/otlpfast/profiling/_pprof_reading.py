@@ -5,14 +5,19 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain
 
-from .._protobuf import Value, fields, read_varint
+from .._protobuf import Value, fields
 from ._pprof import KIND
 from .profile import Frame, Label, Profile, Sample, Stack, ValueType
 
 MAX_BYTES = 128 << 20
-MAX_FRAMES = 32 << 20
-"""Of all stacks together: what a few bytes of locations can be made of."""
+MAX_FRAMES = 16 << 20
+"""Of all stacks together: a few bytes of locations can be made of many."""
+MAX_FIELDS = 2 << 20
+"""Of one message: each takes a hundred times the memory that it had in the file."""
+MAX_PACKED = 1 << 20
+"""Bytes of a list of numbers."""
 _U63 = 1 << 63
 _U64 = 1 << 64
 _GZIP = 31  # for zlib
@@ -86,13 +91,11 @@ class _Reader:
         key = bytes(ids[0]) if len(ids) == 1 and isinstance(ids[0], memoryview) else None
         if key is not None and key in stacks:
             return stacks[key]
-        stack: list[Frame] = []
-        for number in _numbers(ids):
-            stack += locations[number]
-            if self._frames + len(stack) > MAX_FRAMES:
-                raise ValueError(f"its stacks have more than {MAX_FRAMES:,} frames")
-        self._frames += len(stack)
-        made = tuple(stack)
+        parts = [locations[number] for number in _numbers(ids)]
+        self._frames += sum(map(len, parts))
+        if self._frames > MAX_FRAMES:
+            raise ValueError(f"a profile with more than {MAX_FRAMES:,} frames in its stacks")
+        made = tuple(chain.from_iterable(parts))
         if key is not None:
             stacks[key] = made
         return made
@@ -157,7 +160,11 @@ def _unpacked(data: bytes) -> bytes:
 
 def _message(body: bytes | memoryview) -> Message:
     message: Message = defaultdict(list)
+    left = MAX_FIELDS
     for number, value, _ in fields(body):
+        left -= 1
+        if left < 0:
+            raise ValueError(f"a profile with more than {MAX_FIELDS:,} fields in one message")
         message[number].append(value)
     return message
 
@@ -180,19 +187,23 @@ def _numbers(values: Sequence[Value]) -> list[int]:
 
 
 def _packed(view: memoryview) -> list[int]:
+    if len(view) > MAX_PACKED:
+        raise ValueError(f"a profile with a list of more than {MAX_PACKED:,} bytes of numbers")
     octets = view.tobytes()
     if octets.isascii():  # each number in a byte
         return list(octets)
     numbers = []
-    at = 0
-    while at < len(octets):
-        byte = octets[at]
-        if byte < 0x80:
-            numbers.append(byte)
-            at += 1
-        else:
-            number, at = read_varint(view, at)
-            numbers.append(number)
+    number = shift = 0
+    for octet in octets:
+        number |= (octet & 0x7F) << shift
+        shift += 7
+        if octet < 0x80:
+            numbers.append(number & _U64 - 1)
+            number = shift = 0
+        elif shift == 70:
+            break
+    if shift:
+        raise ValueError("no pprof profile: a number does not end")
     return numbers
 
 

@@ -12,6 +12,9 @@ from ._frames import MOST_FRAMES, Lines
 from ._look import Seen
 from .profile import Frame, Stack
 
+MOST_TASKS = 64
+"""That await each other and are shown as one stack."""
+
 
 class TaskSeen(NamedTuple):
     """A task, and where it is."""
@@ -83,7 +86,7 @@ class _Chains:
     def of(self, task: Any) -> Stack:
         """The innermost frame first."""
         key = id(task)
-        if key in self._open:
+        if key in self._open or len(self._open) > MOST_TASKS:
             return ()
         if key not in self._known:
             self._open.add(key)
@@ -130,21 +133,28 @@ class _Chains:
         """What another task does, that is awaited; of several, if they all do the same."""
         if future is None:
             return ()
-        inner = _inside(last, future)
-        children = getattr(inner, "_children", None)  # of gather()
-        tasks = list(children) if isinstance(children, list) else [inner]
-        stacks = {self.of(task) for task in tasks if hasattr(task, "get_coro") and not task.done()}
+        tasks = [task for task in _meant(last, future) if hasattr(task, "get_coro") and not task.done()]
+        stacks = {self.of(task) for task in tasks}
         return stacks.pop() if len(stacks) == 1 else ()
 
 
-def _inside(last: Any, future: Any) -> Any:
-    """The future that the innermost coroutine means by the one that it awaits."""
-    frame = _frame_of(last)
+def _meant(last: Any, future: Any) -> list[Any]:
+    """The futures and tasks that stand behind the one that the innermost coroutine awaits."""
+    children = getattr(future, "_children", None)  # of gather()
+    if isinstance(children, list):
+        return children
     module: Any = sys.modules["asyncio.tasks"]
-    # wait_for() of CPython 3.11 and older awaits a future of its own.
+    frame = _frame_of(last)
+    if frame is not None and frame.f_code is module._wait.__code__:
+        return list(frame.f_locals["fs"])
     if frame is not None and frame.f_code is module.wait_for.__code__ and "fut" in frame.f_locals:
-        return frame.f_locals["fut"]
-    return future
+        return [frame.f_locals["fut"]]  # CPython 3.11 and older
+    if frame is not None and type(group := frame.f_locals.get("self")).__name__ == "TaskGroup":
+        return list(getattr(group, "_tasks", ()))
+    for callback, *_ in getattr(future, "_callbacks", None) or ():
+        if getattr(callback, "__qualname__", "") == "shield.<locals>._outer_done_callback":
+            return [cell.cell_contents for cell in callback.__closure__]
+    return [future]
 
 
 def _awaited(outermost: Any) -> Iterator[Any]:

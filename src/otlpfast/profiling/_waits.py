@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import CodeType
-from typing import Any, NamedTuple
+from typing import Any
 
 from opentelemetry import trace
 
@@ -73,19 +73,10 @@ def _span() -> tuple[int, int, str]:
     return 0, 0, ""
 
 
-class _Key(NamedTuple):
-    """What two waits that are counted together have in common."""
-
-    kind: str
-    stack: int
-    leaf: Frame | None
-    holder: tuple[int, int] | None = None
-    """Of a code its id, and a line in it."""
-    thread: str = ""
-    task: str = ""
-    trace_id: int = 0
-    span_id: int = 0
-    span_name: str = ""
+# What waits that are counted together have in common: kind, number of the stack, leaf, holder (the id of a
+# code, and a line), names of thread and task, trace_id, span_id, name of the span. A plain tuple, because it
+# is made while a lock is held that others wait for.
+_Key = tuple[str, int, "Frame | None", "tuple[int, int] | None", str, str, int, int, str]
 
 
 class Waits:
@@ -102,6 +93,7 @@ class Waits:
 
     def __init__(self, block_rate: int, mutex_fraction: int) -> None:
         self.block_rate, self.mutex_fraction = block_rate, mutex_fraction
+        self._ended: int | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -113,7 +105,8 @@ class Waits:
         self._totals: dict[_Key, list[float]] = {}
         self._holders: dict[int, CodeType] = {}
         self._began_unix_nano, self._began = time.time_ns(), time.monotonic_ns()
-        self._ended: int | None = None
+        if self._ended is not None:
+            self._ended = self._began
         self._process = os.getpid()
 
     def end(self) -> None:
@@ -163,10 +156,10 @@ class Waits:
                 self._holders.setdefault(place[0], holder[0])
             stack = self._table.add_current()
             task = _task_name() if in_task else ""
-            key = _Key(kind, stack, leaf, place, _thread_name(thread), task, *_span())
+            key: _Key = (kind, stack, leaf, place, _thread_name(thread), task, *_span())
             with self._changing:
                 if key not in self._totals and len(self._totals) >= MOST_SAMPLES:
-                    key = _Key(kind, stack, leaf)
+                    key = kind, stack, leaf, None, "", "", 0, 0, ""
                 total = self._totals.setdefault(key, [0, 0])
                 total[0] += count
                 total[1] += delay
@@ -190,12 +183,11 @@ class Waits:
         )
 
     def _samples(self, kind: str) -> tuple[Sample, ...]:
-        with self._changing:
-            totals = [(key, total[0], total[1]) for key, total in self._totals.items() if key.kind == kind]
+        totals = self._copied(kind)
         stacks: dict[tuple[int, Frame | None], Stack | None] = {}
         sums: dict[tuple[Stack, tuple[Label, ...]], list[float]] = {}
         for key, count, delay in totals:
-            place = key.stack, key.leaf
+            place = key[1], key[2]
             if place not in stacks:
                 stacks[place] = self._stack(*place)
             stack = stacks[place]
@@ -208,6 +200,19 @@ class Waits:
             Sample(stack, (max(round(count), 1), round(delay)), labels)
             for (stack, labels), (count, delay) in sums.items()
         )
+
+    def _copied(self, kind: str) -> list[tuple[_Key, float, float]]:
+        thread = _thread.get_ident()
+        is_busy = thread in self._busy
+        try:
+            self._busy.add(
+                thread
+            )  # the lock is re-entrant: a signal handler may not change what is looked through
+            with self._changing:
+                return [(key, *total) for key, total in self._totals.items() if key[0] == kind]  # type: ignore[misc]
+        finally:
+            if not is_busy:
+                self._busy.discard(thread)
 
     def _period(self, kind: str) -> tuple[int, ValueType]:
         if kind == "block":
@@ -225,19 +230,20 @@ class Waits:
         return known if leaf is None else (leaf, *known)
 
     def _labels(self, key: _Key) -> tuple[Label, ...]:
+        _, _, _, holder, thread, task, trace_id, span_id, span_name = key
         labels: list[Label] = []
-        if key.holder:
-            code, line = self._holders[key.holder[0]], key.holder[1]
+        if holder is not None:
+            code, line = self._holders[holder[0]], holder[1]
             name = getattr(code, "co_qualname", code.co_name)
             labels.append(("holder", f"{name} ({os.path.basename(code.co_filename)}:{line})"))
-        if key.span_id:
-            labels.append(("span_id", f"{key.span_id:016x}"))
-            if key.span_name:
-                labels.append(("span_name", key.span_name))
-        if key.task:
-            labels.append(("task", key.task))
-        if key.thread:
-            labels.append(("thread", key.thread))
-        if key.span_id:
-            labels.append(("trace_id", f"{key.trace_id:032x}"))
+        if span_id:
+            labels.append(("span_id", f"{span_id:016x}"))
+            if span_name:
+                labels.append(("span_name", span_name))
+        if task:
+            labels.append(("task", task))
+        if thread:
+            labels.append(("thread", thread))
+        if span_id:
+            labels.append(("trace_id", f"{trace_id:032x}"))
         return tuple(labels)

@@ -25,7 +25,6 @@ _Send = Callable[[_Message], Awaitable[None]]
 _ASGI = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 _MAX_REQUESTS = 16  # at a time, of an ASGI application: each has a thread
-_GONE = Refused(503, "the client has gone away").answer()
 
 
 def pprof_wsgi_app(
@@ -69,7 +68,7 @@ def pprof_wsgi_app(
             },
             _waiting(environ),
         )
-        answer = site.answer(request) or _GONE
+        answer = site.answer(request)
         start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", list(answer.headers.items()))
         return [answer.body]
 
@@ -105,7 +104,9 @@ def pprof_asgi_app(
             await send({"type": "websocket.close"})
         elif requests.acquire(blocking=False):
             try:
-                await _send(send, await _answered(site, _from_scope(scope, path, root), receive))
+                answer = await _answered(site, _from_scope(scope, path, root), receive)
+                if answer is not None:
+                    await _send(send, answer)
             finally:
                 requests.release()
         else:
@@ -164,10 +165,10 @@ def _from_scope(scope: _Message, path: str, root: str) -> Request:
 async def _answered(site: Site, request: Request, receive: _Receive) -> Answer | None:
     """The answer of a thread, or None as soon as the client has gone."""
     loop = asyncio.get_running_loop()
-    answered: asyncio.Future[Answer | None] = loop.create_future()
+    answered: asyncio.Future[Answer] = loop.create_future()
     gone = threading.Event()
 
-    def settle(answer: Answer | None) -> None:
+    def settle(answer: Answer) -> None:
         if not answered.done():
             answered.set_result(answer)
 
@@ -194,8 +195,7 @@ async def _gone(receive: _Receive) -> None:
             pass
 
 
-async def _send(send: _Send, answer: Answer | None) -> None:
-    answer = answer or _GONE
+async def _send(send: _Send, answer: Answer) -> None:
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()
     ]

@@ -82,6 +82,10 @@ class Profile:
     comments: tuple[str, ...] = ()
     """How it was taken, and what about it is not exact."""
 
+    def __repr__(self) -> str:
+        types = ", ".join(value_type.type for value_type in self.value_types)
+        return f"<Profile {self.kind}: {types} of {len(self.samples)} stacks>"
+
     def value_index(self, value: str | None = None) -> int:
         """Where in ``values`` of a sample those of a type are: ``"inuse_space"``; None is the default type.
 

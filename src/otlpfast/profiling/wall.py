@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from .._threads import real, start_real
-from ._frames import Lines, Place, current_frames, places_of, walk
+from .._threads import are_real, real, start_real
+from ._frames import Lines, Place, current_frames, places_of
 from ._labels import SPAN_KEY, ThreadNames, Work, context_variable, work_of_task
-from ._look import tasks_by_frame
+from ._look import task_in, tasks_by_frame
 from ._native import sampler
 from .profile import Profile, Sample, Stack, ValueType
 from .recording import ProfilerBusyError, Recording
@@ -21,6 +21,11 @@ MOST_FREQUENT = 1_000
 MOST_COUNTS = 1 << 15
 END_SECONDS = 5.0
 """How long ``stop()`` waits for the sampler, which needs the GIL once more to end."""
+
+_BIAS = (
+    "wall: a thread that holds the GIL is seen where it lets go of it; waits are seen right",
+    "wall: a look stands for all time since the look before",
+)
 
 Result = tuple[Stack, "Work | None", int, int]
 """Stack, what was worked on, how often it was seen, and nanoseconds."""
@@ -54,33 +59,41 @@ def start_wall(frequency: float = 100, labels: bool = True) -> Recording:
         ProfilerBusyError: there is a wall profile under way.
         RuntimeError: there can be no more threads.
     """
+    global _current
     if not 0 < frequency <= MOST_FREQUENT:
         raise ValueError(f"frequency={frequency!r}: above 0, and at most {MOST_FREQUENT} a second")
     if not _busy.acquire(blocking=False):
         raise ProfilerBusyError("wall profiling already in use")
     try:
-        return _WallRecording(frequency, labels)
+        _current = _WallRecording(frequency, labels)
     except BaseException:
         _busy.release()
         raise
+    return _current.begun()
 
 
 class _WallRecording:
     def __init__(self, frequency: float, labels: bool) -> None:
-        global _current
         self._period = round(1e9 / frequency)
         self._engine: _Engine = _NativeEngine(labels) if sampler is not None else _PlainEngine(labels)
         self._profile: Profile | None = None
         self._trouble: str | None = None
         self._time, self._start, self._end = time.time_ns(), time.monotonic_ns(), 0
         self._make_locks()
-        self._ended.acquire()
-        _current = self
+
+    def begun(self) -> _WallRecording:
+        """Itself, with its thread."""
         try:
-            start_real(self._run)
+            self._ended.acquire()
+            try:
+                start_real(self._run)
+            except BaseException:
+                self._ended.release()
+                raise
         except BaseException:
-            _current = None
+            self.end()
             raise
+        return self
 
     def _make_locks(self) -> None:
         self._lock = real("RLock")()  # a signal handler may stop what it interrupts the start or the end of
@@ -103,11 +116,13 @@ class _WallRecording:
             if self._end:
                 return
             self._end = time.monotonic_ns()
-            self._wake.release()
-            self._ended.acquire(timeout=END_SECONDS)
-            if _current is self:
-                _current = None
-                _busy.release()
+            try:
+                self._wake.release()
+                self._ended.acquire(timeout=END_SECONDS)
+            finally:
+                if _current is self:
+                    _current = None
+                    _busy.release()
 
     def forget_thread(self) -> None:
         """This is a child of the process in which it was started: nobody samples here."""
@@ -142,7 +157,11 @@ class _WallRecording:
             values = samples.setdefault((stack, labels), [0, 0])
             values[0] += count
             values[1] += nanos
-        trouble = [self._trouble] if self._trouble else []
+        comments = [*_BIAS, *self._engine.comments()]
+        if not are_real():
+            comments.append("wall: of the greenlets of a thread only the one that runs is seen")
+        if self._trouble:
+            comments.append(self._trouble)
         return Profile(
             kind="wall",
             value_types=(ValueType("samples", "count"), ValueType("wall", "nanoseconds")),
@@ -152,7 +171,7 @@ class _WallRecording:
             default_type="wall",
             period_type=ValueType("wall", "nanoseconds"),
             period=self._period,
-            comments=(*self._engine.comments(), *trouble),
+            comments=tuple(comments),
         )
 
 
@@ -176,7 +195,6 @@ class _NativeEngine:
             yield stacks[stack], works[work], count, nanos
 
     def comments(self) -> Iterator[str]:
-        yield "wall: a thread that holds the GIL is seen where it lets go of it; waits are seen right"
         yield from _limits(self._counter.lost, self._counter.unlabelled)
 
 
@@ -197,7 +215,7 @@ class _PlainEngine:
             places, work = places_of(frame), None
             if self._has_labels:
                 thread = self.names.of(ident, ident)
-                task = next((running[f] for f in walk(frame) if f in running), None) if running else None
+                task = task_in(frame, running)
                 work = work_of_task(task, thread) if task is not None else Work(thread)
             self._count(places, work, nanos)
         return True
@@ -216,7 +234,6 @@ class _PlainEngine:
             yield lines.stack(places), work, count, nanos
 
     def comments(self) -> Iterator[str]:
-        yield "wall: a thread that holds the GIL is seen where it lets go of it; waits are seen right"
         yield "wall: without the compiled sampler only asyncio tasks that run have trace_id and span_id"
         yield from _limits(self._lost, self._unlabelled)
 

@@ -141,7 +141,7 @@ static void erase(otlpfast_heap *heap, uintptr_t address) {
     if (*count < UINT8_MAX) --*count;
 }
 
-/* --- the hook: most of the time what stands in these four functions */
+/* --- the hook: most of the time the four functions at its end */
 
 static inline PyThreadState *thread_here(void) {
 #if PY_VERSION_HEX >= 0x030D0000
@@ -157,7 +157,7 @@ static otlpfast_heap *heap_of(PyThreadState *thread) {
     return PyThreadState_GetInterpreter(thread) == sampled_in ? on : NULL;
 }
 
-static __attribute__((noinline)) void *sample(void *address, size_t size) {
+static void *sample(void *address, size_t size) {
     PyThreadState *thread = thread_here();
     if (thread != NULL && thread == probe.thread) {
         probe.is_seen = 1;
@@ -175,36 +175,57 @@ static __attribute__((noinline)) void *sample(void *address, size_t size) {
     return address;
 }
 
-static __attribute__((noinline)) void forget(void *address) {
+static void forget(void *address) {
     otlpfast_heap *heap = heap_of(thread_here());
     if (heap != NULL) erase(heap, (uintptr_t)address);
 }
 
+/* The slow halves stand apart: calls in the hooks themselves, but for the last, would have them save registers. */
+
+static __attribute__((noinline)) void *malloc_sampled(const PyMemAllocatorEx *next, size_t size) {
+    return sample(next->malloc(next->ctx, size), size);
+}
+
+static __attribute__((noinline)) void *calloc_sampled(const PyMemAllocatorEx *next, size_t count, size_t size) {
+    return sample(next->calloc(next->ctx, count, size), count * size);
+}
+
+static __attribute__((noinline)) void *realloc_sampled(const PyMemAllocatorEx *next, void *address, size_t size,
+                                                       int is_due) {
+    void *moved = next->realloc(next->ctx, address, size);
+    if (moved == NULL) return NULL; /* and the block stays as it was */
+    if (*cell((uintptr_t)address)) forget(address);
+    return is_due ? sample(moved, size) : moved;
+}
+
+static __attribute__((noinline)) void free_sampled(const PyMemAllocatorEx *next, void *address) {
+    forget(address);
+    next->free(next->ctx, address);
+}
+
 static void *hook_malloc(void *context, size_t size) {
-    PyMemAllocatorEx *next = &((hook *)context)->next;
-    if (UNLIKELY(spend(size))) return sample(next->malloc(next->ctx, size), size);
+    const PyMemAllocatorEx *next = &((hook *)context)->next;
+    if (UNLIKELY(spend(size))) return malloc_sampled(next, size);
     return next->malloc(next->ctx, size);
 }
 
 static void *hook_calloc(void *context, size_t count, size_t size) {
-    PyMemAllocatorEx *next = &((hook *)context)->next;
-    if (UNLIKELY(spend(count * size))) return sample(next->calloc(next->ctx, count, size), count * size);
+    const PyMemAllocatorEx *next = &((hook *)context)->next;
+    if (UNLIKELY(spend(count * size))) return calloc_sampled(next, count, size);
     return next->calloc(next->ctx, count, size);
 }
 
 static void *hook_realloc(void *context, void *address, size_t size) {
-    PyMemAllocatorEx *next = &((hook *)context)->next;
-    int was_sampled = *cell((uintptr_t)address), is_due = spend(size);
-    void *moved = next->realloc(next->ctx, address, size);
-    /* Where there is no memory, the block stays as it was. */
-    if (UNLIKELY(was_sampled) && moved != NULL) forget(address);
-    return UNLIKELY(is_due) ? sample(moved, size) : moved;
+    const PyMemAllocatorEx *next = &((hook *)context)->next;
+    int is_due = spend(size);
+    if (UNLIKELY(is_due | *cell((uintptr_t)address))) return realloc_sampled(next, address, size, is_due);
+    return next->realloc(next->ctx, address, size);
 }
 
 static void hook_free(void *context, void *address) {
-    PyMemAllocatorEx *next = &((hook *)context)->next;
-    if (UNLIKELY(*cell((uintptr_t)address))) forget(address);
-    next->free(next->ctx, address);
+    const PyMemAllocatorEx *next = &((hook *)context)->next;
+    if (UNLIKELY(*cell((uintptr_t)address))) free_sampled(next, address);
+    else next->free(next->ctx, address);
 }
 
 /* --- putting it in and taking it out */

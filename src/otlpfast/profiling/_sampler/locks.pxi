@@ -1,5 +1,5 @@
-# Lock and RLock that know how long threads wait for them. One that is free is taken as a plain one is: nothing
-# is measured, nothing looked up. _locks.py is their twin.
+# Lock and RLock that know how long threads wait for them. One that is free is taken as a plain one is, without
+# measuring anything. _locks.py is their twin.
 
 import _thread
 import copyreg
@@ -150,7 +150,7 @@ cdef class _Watched:
             line = PyCode_Addr2Line(self.holder, self.instruction)
         try:
             told(waited, code, line)
-        except:
+        except BaseException:
             # As if it had come while the thread waited: nobody will release what was not acquired.
             if acquired and self.held():
                 self.give()

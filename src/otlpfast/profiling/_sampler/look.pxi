@@ -8,6 +8,7 @@ cdef extern from "_sampler/threads.h":
         PyObject *task
     bint begin_threads "otlpfast_begin_threads"() noexcept
     void end_threads "otlpfast_end_threads"() noexcept
+    uint64_t otlpfast_main_ident() noexcept
     PyThreadState *first_thread "otlpfast_first_thread"() noexcept
     PyThreadState *next_thread "otlpfast_next_thread"(PyThreadState *thread) noexcept
     void describe "otlpfast_describe"(
@@ -88,6 +89,11 @@ cdef class _Look:
                 return False
             self.seen, self.room = <Seen *> grown, room
         return True
+
+
+def main_ident() -> int:
+    """The main thread's ident, also where threading has been patched and says another."""
+    return otlpfast_main_ident()
 
 
 def look(StackTable stacks) -> list | None:

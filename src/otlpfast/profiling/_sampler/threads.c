@@ -4,7 +4,7 @@
 #include "internal/pycore_interp.h"
 #include "internal/pycore_pystate.h"
 #include "internal/pycore_runtime.h"
-#if PY_VERSION_HEX >= 0x030E0000
+#if PY_VERSION_HEX >= 0x030D0000
 #  include "internal/pycore_tstate.h"
 #endif
 #include <string.h>
@@ -27,6 +27,8 @@ void otlpfast_end_threads(void) {
 #endif
 }
 
+uint64_t otlpfast_main_ident(void) { return _PyRuntime.main_thread; }
+
 PyThreadState *otlpfast_first_thread(void) {
 #if PY_VERSION_HEX >= 0x030B0000
     return PyInterpreterState_Main()->threads.head;
@@ -37,8 +39,14 @@ PyThreadState *otlpfast_first_thread(void) {
 
 PyThreadState *otlpfast_next_thread(PyThreadState *thread) { return thread->next; }
 
-#if PY_VERSION_HEX < 0x030E0000
 /* How _asyncio keeps the running loop of a thread. */
+#if PY_VERSION_HEX >= 0x030D0000
+static PyObject *running_loop(PyThreadState *state, PyObject *key) {
+    (void)key;
+    PyObject *loop = ((_PyThreadStateImpl *)state)->asyncio_running_loop;
+    return loop == Py_None ? NULL : loop;
+}
+#else
 typedef struct {
     PyObject_HEAD
     PyObject *loop;
@@ -46,19 +54,26 @@ typedef struct {
 } loop_holder;
 
 static PyObject *running_loop(PyThreadState *state, PyObject *key) {
-    if (state->dict == NULL) return NULL;
-    PyObject *found = PyDict_GetItemWithError(state->dict, key);
-    if (found == NULL || Py_TYPE(found)->tp_basicsize != sizeof(loop_holder)) return NULL;
-    if (strstr(Py_TYPE(found)->tp_name, "RunningLoopHolder") == NULL) return NULL;
-    PyObject *loop = ((loop_holder *)found)->loop;
+    PyObject *loop = state->dict ? PyDict_GetItemWithError(state->dict, key) : NULL;
+    if (loop != NULL && strcmp(Py_TYPE(loop)->tp_name, "_RunningLoopHolder") == 0) /* CPython 3.11 and older */
+        loop = ((loop_holder *)loop)->loop;
     return loop == Py_None ? NULL : loop;
 }
+#endif
 
+#if PY_VERSION_HEX >= 0x030E0000
+static PyObject *running_task(PyThreadState *state, PyObject *loop, PyObject *tasks) {
+    (void)loop, (void)tasks;
+    PyObject *task = ((_PyThreadStateImpl *)state)->asyncio_running_task;
+    return task == Py_None ? NULL : task;
+}
+#else
 /* No look-up: a loop's own __hash__ or __eq__ could be Python code. There are few loops. */
-static PyObject *current_task(PyObject *loop, PyObject *tasks) {
+static PyObject *running_task(PyThreadState *state, PyObject *loop, PyObject *tasks) {
+    (void)state;
     PyObject *key, *task;
     Py_ssize_t position = 0;
-    while (PyDict_Next(tasks, &position, &key, &task))
+    while (tasks != NULL && PyDict_Next(tasks, &position, &key, &task))
         if (key == loop) return task;
     return NULL;
 }
@@ -68,14 +83,6 @@ void otlpfast_describe(PyThreadState *state, PyObject *loop_key, PyObject *curre
     thread->key = state->id;
     thread->ident = state->thread_id;
     thread->context = state->context;
-#if PY_VERSION_HEX >= 0x030E0000
-    (void)loop_key, (void)current_tasks;
-    thread->loop = ((_PyThreadStateImpl *)state)->asyncio_running_loop;
-    thread->task = ((_PyThreadStateImpl *)state)->asyncio_running_task;
-    if (thread->loop == Py_None) thread->loop = NULL;
-    if (thread->task == Py_None) thread->task = NULL;
-#else
     thread->loop = running_loop(state, loop_key);
-    thread->task = thread->loop && current_tasks ? current_task(thread->loop, current_tasks) : NULL;
-#endif
+    thread->task = thread->loop ? running_task(state, thread->loop, current_tasks) : NULL;
 }

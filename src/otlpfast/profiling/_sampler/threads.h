@@ -20,11 +20,14 @@ typedef struct {
 int otlpfast_begin_threads(void);
 void otlpfast_end_threads(void);
 
+/* threading.get_ident() of the main thread, whatever threading has been patched to say. */
+uint64_t otlpfast_main_ident(void);
+
 PyThreadState *otlpfast_first_thread(void);
 PyThreadState *otlpfast_next_thread(PyThreadState *thread);
 
-/* loop_key: the interned "__asyncio_running_event_loop__". current_tasks: asyncio's dict, or NULL.
- * CPython 3.14 and newer need neither. */
+/* loop_key: the interned "__asyncio_running_event_loop__". current_tasks: asyncio's dict, or NULL. Newer CPythons
+ * keep both in the thread's state. */
 void otlpfast_describe(PyThreadState *state, PyObject *loop_key, PyObject *current_tasks, otlpfast_thread *thread);
 
 #endif

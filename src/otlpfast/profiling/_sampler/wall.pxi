@@ -7,13 +7,14 @@ cdef struct Count:
 cdef struct Known:  # a thread that was there the last time
     uint64_t key
     uint32_t label  # from 1; 0 is yet to be asked for
+    uint32_t looks
     bint is_there
 
 
 @cython.final
 cdef class _KnownThreads:
-    # The label of each thread, asked for when it is new. Of one thread a look it is asked for again: a thread
-    # may be renamed.
+    # The label of each thread, asked for when it is new, and at the second look: it may not have had its name
+    # yet. Later, one thread a look is asked again: a thread may be renamed.
 
     cdef object names
     cdef Known *known
@@ -30,14 +31,15 @@ cdef class _KnownThreads:
         self.known, self.before = self.before, self.known
         self.count = look.count
         for i in range(look.count):
-            self.known[i] = Known(look.seen[i].thread.key, 0, False)
+            self.known[i] = Known(look.seen[i].thread.key, 0, 0, False)
             place = self.find(&self.known[i], place, before)
         for i in range(before):
             if not self.before[i].is_there:
                 self.names.forget(self.before[i].key)
         self.turn += 1
         for i in range(look.count):
-            if self.known[i].label == 0 or self.turn % look.count == i:
+            self.known[i].looks += 1
+            if self.known[i].looks <= 2 or self.turn % look.count == i:
                 self.known[i].label = self.names.of(self.known[i].key, look.seen[i].thread.ident)
         return 0
 
@@ -47,7 +49,7 @@ cdef class _KnownThreads:
         for i in range(count):
             if self.before[place].key == thread.key:
                 self.before[place].is_there = True
-                thread.label = self.before[place].label
+                thread.label, thread.looks = self.before[place].label, self.before[place].looks
                 return (place + 1) % count
             place = (place + 1) % count
         return place

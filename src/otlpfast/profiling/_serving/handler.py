@@ -38,12 +38,9 @@ class Handler(Answering):
         answer = self.server.site.answer(
             Request(self.command, path, url.query, headers, lambda s: awaited(self.connection, s), PREFIX)
         )
-        if answer is None:
-            self.close_connection = True
-        else:
-            self.head(answer.status, answer.headers)
-            if self.command != "HEAD":
-                self.wfile.write(answer.body)
+        self.head(answer.status, answer.headers)
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer
 

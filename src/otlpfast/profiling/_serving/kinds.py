@@ -26,28 +26,23 @@ class Kind(NamedTuple):
 
     name: str
     text: str
-    take: Callable[[Parameters, Wait], Profile | None]
-    """None: nobody wants it any more."""
+    take: Callable[[Parameters, Wait], Profile]
     takes_time: bool = False
     """Whether it is of a time, whatever is said; others are of this moment, or of what changes in a time."""
 
 
-def take(kind: Kind, parameters: Parameters, wait: Wait) -> Profile | None:
-    """A profile, or None where nobody waits for it any more. Refused where it can't be had."""
+def take(kind: Kind, parameters: Parameters, wait: Wait) -> Profile:
+    """A profile; one that is no more waited for ends early. Refused where it can't be had."""
     if parameters.seconds is not None and not kind.takes_time and parameters.debug:
         raise Refused(400, "seconds and debug params are incompatible")
     profile = kind.take(parameters, wait)
-    if profile is not None and parameters.trace_id is not None:
-        profile = profile.focus(trace_id=parameters.trace_id)
-    return profile
+    return profile if parameters.trace_id is None else profile.focus(trace_id=parameters.trace_id)
 
 
 # --- of a time
 
 
-def _recorded(
-    name: str, start: Callable[[], Recording], parameters: Parameters, wait: Wait
-) -> Profile | None:
+def _recorded(name: str, start: Callable[[], Recording], parameters: Parameters, wait: Wait) -> Profile:
     try:
         recording = start()
     except ProfilerBusyError as error:
@@ -60,13 +55,13 @@ def _recorded(
     return profile
 
 
-def _cpu(parameters: Parameters, wait: Wait) -> Profile | None:
+def _cpu(parameters: Parameters, wait: Wait) -> Profile:
     from ..cpu import start_cpu
 
     return _recorded("CPU", start_cpu, parameters, wait)
 
 
-def _wall(parameters: Parameters, wait: Wait) -> Profile | None:
+def _wall(parameters: Parameters, wait: Wait) -> Profile:
     from ..wall import start_wall
 
     return _recorded("wall", start_wall, parameters, wait)
@@ -75,7 +70,7 @@ def _wall(parameters: Parameters, wait: Wait) -> Profile | None:
 # --- of this moment
 
 
-def _moment(snapshot: Callable[[], Profile], parameters: Parameters, wait: Wait) -> Profile | None:
+def _moment(snapshot: Callable[[], Profile], parameters: Parameters, wait: Wait) -> Profile:
     """A snapshot, or with ``seconds`` what became more and less meanwhile."""
     if parameters.seconds is None:
         return snapshot()
@@ -157,7 +152,7 @@ def _off(what: str, switch: str) -> Refused:
     )
 
 
-def _heap(parameters: Parameters, wait: Wait) -> Profile | None:
+def _heap(parameters: Parameters, wait: Wait) -> Profile:
     if parameters.seconds is None:
         if (running := engines.heap.find()) is None:
             raise _off("The heap is not sampled", "heap=True")
@@ -172,18 +167,17 @@ def _heap(parameters: Parameters, wait: Wait) -> Profile | None:
         leave()
 
 
-def _allocs(parameters: Parameters, wait: Wait) -> Profile | None:
-    profile = _heap(parameters, wait)
-    return profile and replace(profile, default_type="alloc_space")
+def _allocs(parameters: Parameters, wait: Wait) -> Profile:
+    return replace(_heap(parameters, wait), default_type="alloc_space")
 
 
-def _block(parameters: Parameters, wait: Wait) -> Profile | None:
+def _block(parameters: Parameters, wait: Wait) -> Profile:
     from ..contention import block
 
     return _contention("block", "block_rate=10_000", block, parameters, wait)
 
 
-def _mutex(parameters: Parameters, wait: Wait) -> Profile | None:
+def _mutex(parameters: Parameters, wait: Wait) -> Profile:
     from ..contention import mutex
 
     return _contention("mutex", "mutex_fraction=1", mutex, parameters, wait)
@@ -191,7 +185,7 @@ def _mutex(parameters: Parameters, wait: Wait) -> Profile | None:
 
 def _contention(
     name: str, switch: str, snapshot: Callable[[], Profile], parameters: Parameters, wait: Wait
-) -> Profile | None:
+) -> Profile:
     from ..contention import is_on
 
     if parameters.seconds is None:

@@ -24,7 +24,9 @@ _TRACE = (
     "There is no execution trace of Python. Where threads spend their time: wall; where they and asyncio "
     "tasks are now: goroutine?debug=2"
 )
-_NEEDS_TOKEN = "a token is needed: http://any:TOKEN@HOST/debug/pprof/, ?token=TOKEN or Authorization: Bearer TOKEN"
+_NEEDS_TOKEN = (
+    "a token is needed: http://any:TOKEN@HOST/debug/pprof/, ?token=TOKEN or Authorization: Bearer TOKEN"
+)
 
 
 class Site:
@@ -40,8 +42,8 @@ class Site:
         self._max_seconds = _checked(max_seconds)
         self._status = Status()
 
-    def answer(self, request: Request) -> Answer | None:
-        """What is to be sent; None: nobody waits for it any more. Never raises."""
+    def answer(self, request: Request) -> Answer:
+        """What is to be sent. Never raises."""
         try:
             more = self._admit(request)
             found = self._route(request)
@@ -53,8 +55,6 @@ class Site:
                 {},
                 Refused(500, f"failed to collect profile: {type(error).__name__}: {error}").answer(),
             )
-        if found is None:
-            return None
         fields = {**PROTECTION, **found.headers, **more}
         if found.body or request.method != "HEAD":  # of a profile that was not taken the length is not known
             fields["Content-Length"] = str(len(found.body))
@@ -80,7 +80,7 @@ class Site:
 
     # --- what there is
 
-    def _route(self, request: Request) -> Answer | None:
+    def _route(self, request: Request) -> Answer:
         path = request.path
         if path == "/symbol":
             _allow(request, "GET", "HEAD", "POST")
@@ -106,7 +106,7 @@ class Site:
             return Answer(303, {"Location": f"{request.base}/"}, b"")
         return page.index(self._status.read()["counts"], self._max_seconds)
 
-    def _profile(self, request: Request) -> Answer | None:
+    def _profile(self, request: Request) -> Answer:
         name = request.path[1:]
         kind = KINDS.get(name)
         if kind is None:
@@ -117,8 +117,6 @@ class Site:
         if parameters.debug == 2 and name in DUMPED and parameters.seconds is None:
             return Answer(200, {"Content-Type": TEXT}, dump().encode("utf-8", "replace"))
         profile = take(kind, parameters, request.wait)
-        if profile is None:
-            return None
         is_delta = parameters.seconds is not None and not kind.takes_time
         return in_form(profile, f"{name}-delta" if is_delta else name, parameters.form, parameters.debug)
 

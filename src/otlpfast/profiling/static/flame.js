@@ -22,8 +22,9 @@
       svg.addEventListener("mouseover", (event) => this.#at(event, (frame) => this.#tell(frame)));
       svg.addEventListener("focusin", (event) => this.#at(event, (frame) => this.#tell(frame)));
       svg.addEventListener("mouseleave", () => this.#say(""));
-      svg.addEventListener("keydown", (event) => this.#key(event));
-      document.addEventListener("keydown", (event) => this.#shortcut(event));
+      // In a page, the keys are this graph's only while it is what the keyboard is for.
+      const alone = document.documentElement === svg;
+      (alone ? document : svg).addEventListener("keydown", (event) => this.#key(event));
       new ResizeObserver(() => this.#resize()).observe(svg);
       this.#resize();
     }
@@ -69,8 +70,14 @@
     }
 
     #key(event) {
+      const held = event.ctrlKey || event.metaKey;
       if (event.key === "Escape") this.#escape(event);
-      if (event.ctrlKey || event.altKey || event.metaKey) return;
+      else if (event.key === "f" ? held : event.key === "/" && !held && event.target !== this.input) {
+        this.input.focus();
+        this.input.select();
+        event.preventDefault();
+      }
+      if (held || event.altKey) return;
       this.#at(event, (frame) => {
         if (event.key === "Enter" || event.key === " ") this.zoom(frame);
         else if (!this.#move(frame, event.key)) return;
@@ -108,19 +115,6 @@
       this.current = frame;
       frame.group.setAttribute("tabindex", "0");
       frame.group.focus();
-    }
-
-    /** In a page, only while the graph is what the keyboard is for. */
-    #shortcut(event) {
-      const alone = document.documentElement === this.svg;
-      if (!alone && !this.svg.contains(document.activeElement)) return;
-      const find = event.key === "f" && (event.ctrlKey || event.metaKey);
-      const slash = event.key === "/" && !event.ctrlKey && !event.metaKey && event.target !== this.input;
-      if (find || slash) {
-        this.input.focus();
-        this.input.select();
-        event.preventDefault();
-      } else if (event.key === "Escape" && !this.svg.contains(event.target.closest?.("g.f, input, button"))) this.#escape(event);
     }
 
     #tell(frame) {

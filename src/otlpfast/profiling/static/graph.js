@@ -3,6 +3,8 @@
 import { svg as made } from "./dom.js";
 
 const ELEMENTS = new Set(["svg", "g", "rect", "text", "title"]);
+// What the picture has to stand alone. The page has it already, and its policy would complain.
+const OWN = /<(style|script)><!\[CDATA\[[^]*?\]\]><\/\1>/g;
 const ATTRIBUTES = new Set(["class", "x", "y", "width", "height", "viewBox", "role", "aria-label"]);
 
 // The text is a document of its own, in which no script runs; only what is listed above is taken from it.
@@ -11,19 +13,14 @@ let woken = 0;
 
 /** The graph of a picture: `svg` is to be put into the page, then `wake()` is to be called. */
 export function flame(text) {
-  const picture = new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, "image/svg+xml");
+  const bare = text.replace(OWN, "");
+  const picture = new DOMParser().parseFromString(policy ? policy.createHTML(bare) : bare, "image/svg+xml");
   const svg = copy(picture.documentElement);
   return {
     svg,
     wake() {
       // Each time it is loaded it takes charge of the graphs that are new.
       if (!("ready" in svg.dataset)) import(`./flame.js?${woken++}`);
-    },
-    search(pattern) {
-      const input = svg.querySelector("input");
-      if (!input) return;
-      input.value = pattern;
-      input.dispatchEvent(new Event("input", { bubbles: true }));
     },
   };
 }

@@ -38,6 +38,7 @@ function figures(status) {
   for (const row of byId("profiles").rows) {
     const number = counts[row.dataset.name];
     say(row.querySelector(".count"), number === null ? "–" : count(number));
+    row.querySelector(".seconds").placeholder = number === null ? "10" : "now"; // what is off runs for so long
   }
   terms("figures", [
     ["threads", count(counts.threads)],
@@ -61,16 +62,15 @@ function terms(id, entries) {
 // --- taking one
 
 async function take(name, input) {
-  const text = input.value.trim();
-  const seconds = text === "" ? 0 : Number(text);
-  if (!(seconds >= 0 && seconds <= most)) return complain(`${name}: more than 0 and at most ${most} seconds are allowed`);
+  const seconds = Number(input.value.trim() || input.placeholder) || 0;
+  if (!input.validity.valid || !(seconds >= 0 && seconds <= most)) return complain(`${name}: more than 0 and at most ${most} seconds are allowed`);
   complain("");
-  running = { name, seconds: seconds || (input.required ? 30 : 0), begun: performance.now(), stop: new AbortController() };
+  running = { name, seconds, begun: performance.now(), stop: new AbortController() };
   busy(true);
   const query = new URLSearchParams({ format: "page", ...(seconds ? { seconds: String(seconds) } : {}) });
   try {
     const answer = await fetch(`${name}?${query}`, { signal: running.stop.signal, cache: "no-store" });
-    if (answer.ok) keep(await answer.json());
+    if (answer.ok) keep({ ...(await answer.json()), name });
     else complain(`${name}: ${(await answer.text()).trim()}`);
   } catch (error) {
     complain(error.name === "AbortError" ? "" : `${name}: the connection was lost`);
@@ -197,10 +197,7 @@ for (const hidden of document.querySelectorAll(".take")) hidden.hidden = false;
 
 byId("cancel").addEventListener("click", () => running?.stop.abort());
 byId("taken").addEventListener("change", (event) => show(taken[Number(event.target.value)]));
-byId("search").addEventListener("input", () => {
-  table();
-  shown.graph.search(byId("search").value);
-});
+byId("search").addEventListener("input", table);
 
 for (const button of document.querySelectorAll("[data-view]")) {
   button.addEventListener("click", () => {
@@ -208,6 +205,7 @@ for (const button of document.querySelectorAll("[data-view]")) {
       other.setAttribute("aria-pressed", String(other === button));
       byId(`view-${other.dataset.view}`).hidden = other !== button;
     }
+    byId("search-choice").hidden = button.dataset.view !== "top"; // a flame graph has its own
   });
 }
 
