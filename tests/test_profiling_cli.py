@@ -145,7 +145,7 @@ def test_under_otlpfast_run_samples_carry_the_trace(app: App, tmp_path: Path) ->
     program = app(SPAN)
     words = ["--", sys.executable, "-m", "otlpfast.cli", "run", program]
     done = finished(profile("-o", "cpu.pb.gz", *words), cwd=tmp_path, **QUIET)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "otlpfast profile: cpu.pb.gz\n")
     trace = done.stdout.strip()
     shown = finished(profile("show", "cpu.pb.gz", "--trace", trace), cwd=tmp_path)
     found = Profile.load(tmp_path / "cpu.pb.gz")
