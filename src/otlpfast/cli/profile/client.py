@@ -26,7 +26,7 @@ class Event(NamedTuple):
     """Something has happened."""
 
     what: str
-    """``begun``, ``done``, ``failed``, ``abandoned`` or ``gone`` of a process; ``marked``; others by others."""
+    """``begun``, ``done``, ``failed``, ``abandoned``, ``gone`` of a process; ``marked``; others by others."""
     detail: object = None
     """The name of a file, or why it failed."""
     pid: int = 0
