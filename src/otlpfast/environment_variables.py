@@ -21,7 +21,7 @@ OTLPFAST_PPROF_TOKEN = "OTLPFAST_PPROF_TOKEN"
 """Who knows it may ask for them; needed where that is not a loopback address. Default: none."""
 
 OTLPFAST_PROFILE_DIR = "OTLPFAST_PROFILE_DIR"
-"""A directory for profiles that the process takes of itself every ten minutes. Default: none, it takes none."""
+"""A directory for profiles that the process takes of itself every ten minutes. Default: none are taken."""
 
 OTLPFAST_QUIET = "OTLPFAST_QUIET"
 """``true``: no start-up line. Default: false; it is set for the children of a process that wrote its line."""

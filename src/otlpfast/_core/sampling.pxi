@@ -76,7 +76,8 @@ cdef int set_own_rule(Rule *rule, object sampler, str how) except -1:
         if type(state) is not RateLimiter:
             raise TypeError(f"a RateLimiter, not {type(state).__name__}")
     else:
-        rule.kind, rule.bound, state = BY_THRESHOLD, sampler.threshold, sampler._of_root or DEFAULT_TRACE_STATE
+        rule.kind, rule.bound = BY_THRESHOLD, sampler.threshold
+        state = sampler._of_root or DEFAULT_TRACE_STATE
     state = _states.setdefault(id(state), state)
     rule.state = <PyObject *> state
     return 0

@@ -5,7 +5,7 @@ import { svg as made } from "./dom.js";
 const ELEMENTS = new Set(["svg", "g", "rect", "text", "title"]);
 // What the picture has to stand alone. The page has it already, and its policy would complain.
 const OWN = /<(style|script)><!\[CDATA\[[^]*?\]\]><\/\1>/g;
-const ATTRIBUTES = new Set(["class", "x", "y", "width", "height", "viewBox", "role", "aria-label"]);
+const ATTRIBUTES = new Set(["class", "x", "y", "width", "height", "viewBox", "role", "aria-label", "data-own"]);
 
 // The text is a document of its own, in which no script runs; only what is listed above is taken from it.
 const policy = globalThis.trustedTypes?.createPolicy("otlpfast-flame", { createHTML: (text) => text });
