@@ -1,7 +1,7 @@
 """What a CPU profile costs while it is taken: ``python -m bench.profiling``, or ``make profiling``.
 
-The cost of a sample is measured by taking many on stacks of a certain depth, as the handler of the timer's signal
-does. That of a thread at work is measured in turns with and without a profile, one after the other in one run.
+The cost of a sample is measured by taking many on stacks of some depth, as the handler of the signal does.
+That of a thread at work is measured in turns with and without a profile, one after the other in one run.
 """
 
 from __future__ import annotations

@@ -350,7 +350,8 @@ cdef class CpuSampler:
                     frames[counted.stack] = self.stacks.frames(counted.stack)
                 if counted.labels not in labels:
                     labels[counted.labels] = tuple(self.labels.labels(counted.labels))
-                found.append((frames[counted.stack], counted.name, labels[counted.labels], counted.ticks))
+                work = labels[counted.labels]
+                found.append((frames[counted.stack], counted.name, work, counted.ticks))
         return found
 
 
