@@ -20,6 +20,7 @@ from ._plain import MAX_ITEMS as MAX_ITEMS
 from ._request import Group as _Group
 
 IMPLEMENTATION: Final = "c"
+NATIVE_SAMPLERS: Final[dict[type, str]]
 
 @final
 class RateLimiter:

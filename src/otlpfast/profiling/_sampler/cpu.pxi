@@ -369,7 +369,7 @@ cdef Counted *_place(
 
 @cython.final
 cdef class ThreadHook:
-    """Stands for ``Thread._bootstrap_inner``, so that threads are sampled from their first to their last moment.
+    """Stands for ``Thread._bootstrap_inner``: threads are sampled from their first to their last moment.
 
     It adds no frame to their stacks.
 
