@@ -87,11 +87,17 @@ class CpuSampler:
 
 @final
 class ThreadHook:
-    """Stands for ``Thread._bootstrap_inner``, so that threads are sampled from their first to their last moment."""
+    """Stands for ``Thread._bootstrap_inner``: threads are sampled from their first to their last moment.
+
+    It adds no frame to their stacks.
+
+    Args:
+        original: what is called with the thread.
+    """
 
     original: Any
     def __new__(cls, original: Any) -> ThreadHook: ...
-    def __get__(self, thread: Any, owner: Any) -> Any: ...
+    def __get__(self, instance: Any, owner: Any = ..., /) -> Any: ...
     def __call__(self, thread: Any) -> Any: ...
 
 def can_sample_cpu() -> bool: ...
