@@ -83,7 +83,7 @@ def assert_true(record: Callable[[Truth], Profile]) -> None:
     """Shares of CPU time are within five points of what they were.
 
     Where threads hardly get to run, a sample may come late and be the next request's: then it takes more of
-    them, and none are thrown away, until such errors even out. One that is always to the same side never does.
+    them, and none are thrown away, until such errors even out. Those to one side never do.
     """
     truth, seen = Truth(), Counter[str]()
     for _ in range(10):
@@ -209,7 +209,7 @@ def test_what_is_seen_of_a_span_belongs_together() -> None:
         for tracer in tracers:
             pool.submit(make_spans, tracer, told, numbers, until)
             pool.submit(make_spans, tracer, told, numbers, until)
-            pool.submit(lambda t=tracer: asyncio.run(make_tasks(t, told, numbers, until)))
+            pool.submit(asyncio.run, make_tasks(tracer, told, numbers, until))
     seen = 0
     for sample in recording.stop().samples:
         labels = dict(sample.labels)
