@@ -8,9 +8,6 @@
 #if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030D0000
 #  include "internal/pycore_object.h"
 #endif
-#if PY_VERSION_HEX >= 0x030E0000
-#  include "internal/pycore_structs.h"
-#endif
 #include <string.h>
 
 enum {
