@@ -150,7 +150,7 @@ def test_what_is_wrong_is_said(browser: Browser) -> None:
         begin(browser, "wall", "1")
         browser.until("document.querySelector('#trouble').textContent.includes('already in use')")
     assert "500" in browser.complaints()[0]
-    take(browser, "heap", "0.2")
+    take(browser, "wall", "0.2")
     assert browser.run("return document.querySelector('#trouble').hidden")
 
 

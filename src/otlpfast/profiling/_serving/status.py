@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from ...web.masking import is_secret, masked
+from .._native import sampler
 from . import engines
 from .kinds import counts
 
@@ -36,7 +37,8 @@ class Status:
 
 def _look() -> dict[str, Any]:
     running = engines.heap.find()
-    heap = None if running is None else running.snapshot()
+    # Without the sampler each block is counted, and to look goes through all objects: not unasked.
+    heap = None if running is None or sampler is None else running.snapshot()
     return {
         "pid": os.getpid(),
         "program": " ".join(command_line())[:300],
