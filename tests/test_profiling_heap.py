@@ -21,7 +21,7 @@ from .heaps import MIB, found, lines
 
 native = pytest.mark.skipif(sampler is None, reason="the sampler is native")
 
-PATIENCE = 60
+PATIENCE = 300
 
 
 @pytest.fixture(autouse=True)

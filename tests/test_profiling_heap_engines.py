@@ -17,7 +17,7 @@ from otlpfast.profiling._native import sampler
 from .forks import in_child
 from .heaps import MIB, found, lines
 
-PATIENCE = 120
+PATIENCE = 300
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from .heaps import MIB, allocators, found
 if sampler is None:
     pytest.skip("the sampler is native", allow_module_level=True)
 
-PATIENCE = 60
+PATIENCE = 300
 
 
 @pytest.fixture(autouse=True)
