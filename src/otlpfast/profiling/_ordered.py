@@ -69,6 +69,7 @@ class Ordered:
         if not over:
             with suppress(Exception):
                 self._run.stop()
+            self._tell(abandoned=True)
             self._client.close()
 
     def forget(self) -> None:

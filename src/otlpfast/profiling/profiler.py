@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .periodic import PeriodicProfiles
 
 _SECONDS = 30.0  # as Go has it
+_NAP = 0.5  # seconds: a signal that comes just before a sleep begins does not end that
 
 
 class Profiler:
@@ -217,4 +218,4 @@ def wait(seconds: float) -> None:
     """Waits, where a signal handler may end it by an exception."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
-        time.sleep(min(left, 3600.0))
+        time.sleep(min(left, _NAP))

@@ -26,7 +26,7 @@ class Event(NamedTuple):
     """Something has happened."""
 
     what: str
-    """``begun``, ``done``, ``failed`` or ``gone`` of a process; ``marked``; others of whoever adds them."""
+    """``begun``, ``done``, ``failed``, ``abandoned``, ``gone`` of a process; ``marked``; others by others."""
     detail: object = None
     """The name of a file, or why it failed."""
     pid: int = 0
@@ -117,7 +117,7 @@ class Client:
             for line in lines:
                 fact = json.loads(line)
                 pid = int(fact.pop("pid"))
-                for what in ("begun", "done", "failed", "marked"):
+                for what in ("begun", "done", "failed", "abandoned", "marked"):
                     if what in fact:
                         self.events.put(Event(what, fact[what], pid, number))
         self.events.put(Event("gone", None, pid, number))

@@ -41,6 +41,8 @@ class Gathering:
         elif event.what == "done":
             self._active.pop(event.guest, None)
             self._left.setdefault(event.pid, []).append(str(event.detail))
+        elif event.what == "abandoned":
+            self._active.pop(event.guest, None)
         elif event.what == "failed":
             self._active.pop(event.guest, None)
             self.reasons.append(f"process {event.pid}: {event.detail}")

@@ -22,7 +22,8 @@ from .client import Client, Event, check_system
 from .gathering import Gathering
 from .output import Nothing, Output
 
-_LATE = 5.0  # seconds in which processes leave their profiles when the program has ended, or is about to
+_LATE = 15.0  # seconds for what the program has left behind to leave its profiles
+_HOLD = 5.0  # seconds for which a signal waits until they are there
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 _SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
@@ -117,7 +118,7 @@ class _Watch:
         if not _is_from_terminal(number):  # which gives it to the program, too
             self._held.append(number)
         if first:
-            self._held_until = time.monotonic() + _LATE
+            self._held_until = time.monotonic() + _HOLD
         else:
             self._pass_on()  # somebody is in a hurry
 

@@ -50,23 +50,23 @@ class Server(NamedTuple):
     @classmethod
     def of(cls, url: str, token: str | None) -> Server:
         """Problem for what is no URL of a server."""
-        parts = urlsplit(url if "://" in url else f"http://{url}")
         try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
             host, port = parts.hostname, parts.port
         except ValueError:
-            host = port = None
-        if parts.scheme not in ("http", "https") or not host:
+            host = None
+        if not host or parts.scheme not in ("http", "https"):
             raise Problem(
                 f"{mask_url(url)!r} is no URL of a server; allowed: http://HOST:PORT, https://HOST:PORT"
             )
         before, found, _ = parts.path.partition(_PREFIX)
         path = f"{before if found else parts.path.rstrip('/')}{_PREFIX}"
         headers = {"Accept-Encoding": "identity", "User-Agent": "otlpfast"}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        elif parts.username is not None:
+        if parts.username is not None:
             user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
+        elif token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
         return cls(shown, parts.scheme == "https", host, port, path, headers)
 
@@ -177,7 +177,7 @@ def _refusal(server: Server, route: str, status: int, body: bytes) -> Problem:
 
 def _why(error: Exception | None) -> str:
     if isinstance(error, ConnectionRefusedError):
-        return "nobody listens there: does the program run, with OTLPFAST_PPROF=HOST:PORT or enable_pprof_http()?"
+        return "nobody listens there: does it run, with OTLPFAST_PPROF=HOST:PORT or enable_pprof_http()?"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, (http.client.HTTPException, ConnectionError)):
@@ -190,8 +190,6 @@ def _why(error: Exception | None) -> str:
 def profile_server(arguments: argparse.Namespace, output: Output) -> int:
     """Takes a profile of the server of --url; returns the exit status."""
     token = arguments.token or os.environ.get(OTLPFAST_PPROF_TOKEN, "").strip() or None
-    if urlsplit(arguments.url).username is not None and arguments.token is None:
-        token = None  # the URL says it
     try:
         return fetch_and_give(Server.of(arguments.url, token), arguments, output)
     except Problem as problem:
