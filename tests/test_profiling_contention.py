@@ -46,6 +46,29 @@ def test_a_wait_for_a_lock_is_at_the_line_that_waits_and_says_who_held_it(name: 
 
 
 @pytest.mark.parametrize("name", ["Lock", "RLock"])
+def test_the_holder_is_who_held_it_the_longest_not_who_came_last(name: str) -> None:
+    lock, near = getattr(threading, name)(), threading.Barrier(5)
+
+    def hold_long() -> None:
+        with lock:
+            near.wait(PATIENCE)
+            time.sleep(0.3)
+
+    def hold_shortly() -> None:
+        near.wait(PATIENCE)
+        with lock:
+            pass
+
+    threads = [threading.Thread(target=work) for work in (hold_long, *[hold_shortly] * 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    holders = {str(dict(sample.labels)["holder"]).partition(" ")[0] for sample in at(mutex(), "hold_shortly")}
+    assert {holder.rpartition(".")[2] for holder in holders} == {"hold_long"}
+
+
+@pytest.mark.parametrize("name", ["Lock", "RLock"])
 def test_the_delay_is_what_the_threads_measured(name: str) -> None:
     lock, threads = getattr(threading, name)(), 4
     truths: list[int] = []

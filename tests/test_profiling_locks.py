@@ -258,6 +258,7 @@ def alarm() -> Iterator[Callable[[Callable[[], None], float, float], None]]:
 
 
 def interrupt() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
     raise Interrupted
 
 
@@ -268,7 +269,8 @@ def test_a_signal_ends_a_wait_where_its_handler_raises(name: str, timeout: float
     lock = getattr(threading, name)()
     with held_elsewhere(lock) as release:
         with pytest.raises(Interrupted):
-            alarm(interrupt, 0.05, 0)
+            # A signal that comes just before a thread falls asleep does not wake it: the next one does.
+            alarm(interrupt, 0.05, 0.05)
             lock.acquire(timeout=timeout)
         release()
     assert lock.acquire(timeout=PATIENCE)

@@ -11,9 +11,10 @@ import copyreg
 import random
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from threading import TIMEOUT_MAX
 from time import monotonic_ns
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 Told = Callable[[int, "CodeType | None", int], None]
@@ -30,11 +31,22 @@ def watch_locks(told: Told | None, one_in: int = 1) -> None:
 
     Args:
         told: it may raise, and the lock is then given back; None ends it. The code and its line are the place
-            from which the lock was last released while the thread waited, or None and 0.
+            that released the lock after it was held the longest while the thread waited, or None and 0.
         one_in: it is called after one wait of so many, chosen at random.
     """
     global _told, _one_in
     _one_in, _told = max(one_in, 1), told
+
+
+class _Waiter:
+    """A thread that waits, and where the lock was released after it was held the longest meanwhile."""
+
+    __slots__ = ("began", "code", "line", "longest")
+
+    def __init__(self, began: int) -> None:
+        self.began, self.longest = began, -1
+        self.code: CodeType | None = None
+        self.line = 0
 
 
 def _is_patience(timeout: object) -> bool:
@@ -44,13 +56,13 @@ def _is_patience(timeout: object) -> bool:
 class _Watched:
     """What both have."""
 
-    __slots__ = ("__weakref__", "_holder", "_plain", "_waiting")
+    __slots__ = ("__weakref__", "_plain", "_released", "_waiting")
     _plain: Any
 
     def __init__(self, plain: Any) -> None:
         self._plain = plain
-        self._waiting: list[None] = []  # one for each thread: a list, because its changes are atomic
-        self._holder: tuple[CodeType | None, int] = (None, 0)
+        self._waiting: list[_Waiter] = []
+        self._released = 0  # last, while a thread waited
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
@@ -63,17 +75,16 @@ class _Watched:
             return got
         if plain.acquire(False):
             return True
-        if not self._waiting:
-            self._holder = None, 0
-        self._waiting.append(None)
-        began = monotonic_ns()
+        waiter = _Waiter(monotonic_ns())
+        self._waiting.append(waiter)
         try:
             got = plain.acquire(True, timeout)
         finally:
-            self._waiting.pop()
+            with suppress(ValueError):  # it may have been reinitialised
+                self._waiting.remove(waiter)
         if _one_in == 1 or _chance() * _one_in < 1:
             try:
-                told(monotonic_ns() - began, *self._holder)
+                told(monotonic_ns() - waiter.began, waiter.code, waiter.line)
             except BaseException:
                 # As if it had come while the thread waited: nobody will release what was not acquired.
                 if got:
@@ -86,8 +97,7 @@ class _Watched:
 
     def release(self) -> None:
         if self._waiting:
-            frame = sys._getframe(1)
-            self._holder = frame.f_code, frame.f_lineno or 0
+            self._say_who_held_it(sys._getframe(1))
         self._plain.release()
 
     def __exit__(
@@ -97,9 +107,16 @@ class _Watched:
         traceback: TracebackType | None = None,
     ) -> None:
         if self._waiting:
-            frame = sys._getframe(1)
-            self._holder = frame.f_code, frame.f_lineno or 0
+            self._say_who_held_it(sys._getframe(1))
         self._plain.release()
+
+    def _say_who_held_it(self, frame: FrameType) -> None:
+        now = monotonic_ns()
+        for waiter in list(self._waiting):
+            held = now - max(waiter.began, self._released)
+            if held > waiter.longest:
+                waiter.longest, waiter.code, waiter.line = held, frame.f_code, frame.f_lineno or 0
+        self._released = now
 
     def _at_fork_reinit(self) -> None:
         self._waiting = []

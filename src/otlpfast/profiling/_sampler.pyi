@@ -180,7 +180,7 @@ def watch_locks(told: Callable[[int, CodeType | None, int], object] | None, one_
 
     Args:
         told: it may raise, and the lock is then given back; None ends it. The code and its line are the place
-            from which the lock was last released while the thread waited, or None and 0.
+            that released the lock after it was held the longest while the thread waited, or None and 0.
         one_in: it is called after one wait of so many, chosen at random.
     """
 

@@ -37,7 +37,7 @@ _COMMENTS = {
     ),
     "mutex": (
         "Waits for Lock, RLock and Semaphore. Each is at the stack that waited, and appears once it is over.",
-        "The label holder is the place from which the lock was last released meanwhile.",
+        "The label holder is the place that released the lock after it was held the longest meanwhile.",
         "Locks made before it began, or by a name imported before (from threading import Lock), are missing.",
     ),
 }

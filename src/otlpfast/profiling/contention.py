@@ -130,8 +130,8 @@ def block() -> Profile:
 def mutex() -> Profile:
     """Waits for a lock since ``start_contention()``: contentions and delay (ns), by the stack that waited.
 
-    Labels as those of ``block()``, and ``holder``: from where the lock was last released meanwhile. With
-    ``go tool pprof -tagroot=holder`` the delay is that which each holder has caused.
+    Labels as those of ``block()``, and ``holder``: what released it after it was held the longest meanwhile.
+    With ``go tool pprof -tagroot=holder`` the delay is that which each holder has caused.
     """
     return _snapshot("mutex")
 

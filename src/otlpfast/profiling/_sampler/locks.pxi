@@ -20,6 +20,9 @@ cdef extern from "pythread.h":
     void PyThread_release_lock(RawLock) noexcept
     unsigned long PyThread_get_thread_ident() noexcept
 
+cdef extern from "unistd.h":
+    int getpid() noexcept nogil
+
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
 
@@ -49,7 +52,7 @@ def watch_locks(told, uint64_t one_in=1) -> None:
 
     Args:
         told: it may raise, and the lock is then given back; None ends it. The code and its line are the place
-            from which the lock was last released while the thread waited, or None and 0.
+            that released the lock after it was held the longest while the thread waited, or None and 0.
         one_in: it is called after one wait of so many, chosen at random.
     """
     global _wait_told, _wait_one_in
@@ -88,13 +91,25 @@ cdef bint _wait_for_lock(RawLock lock, int64_t patience) except -1:
                 return False
 
 
+cdef struct Waiter:
+    # A thread that waits; on its own C stack.
+    Waiter *next
+    int64_t began
+    int64_t longest  # nanoseconds that it was held meanwhile, from one release to the next
+    PyCodeObject *holder  # from where it was released then; _holders keeps it
+    int32_t instruction
+
+
+cdef dict _holders = {}  # codes by their addresses: equal ones may be of different files
+
+
 cdef class _Watched:
     # What both have.
     cdef:
         RawLock lock
-        PyCodeObject *holder  # from where it was last released while a thread waited; a reference is kept
-        int32_t instruction
-        uint32_t waiting
+        Waiter *line  # all that wait
+        int process  # whose threads these are: a child has but one
+        int64_t released  # last, while a thread waited
         object __weakref__
 
     def __cinit__(self, *_, **__):
@@ -113,9 +128,8 @@ cdef class _Watched:
 
     cdef bint take(self, int64_t patience) except -1:
         # Whether the calling thread has the lock now, which was not its own before.
-        cdef int64_t began
+        cdef Waiter me
         cdef bint acquired
-        cdef PyCodeObject *before
         if PyThread_acquire_lock(self.lock, 0):
             self.own()
             return True
@@ -127,27 +141,38 @@ cdef class _Watched:
             if acquired:
                 self.own()
             return acquired
-        if self.waiting == 0 and self.holder != NULL:
-            before, self.holder = self.holder, NULL
-            Py_DECREF(<object> before)
-        self.waiting += 1
-        began = _lock_clock()
+        self._stand_in_line(&me)
         try:
             acquired = _wait_for_lock(self.lock, patience)
         finally:
-            self.waiting -= 1
+            self._leave_the_line(&me)
         if acquired:
             self.own()
         if _is_told():
-            self._tell(told, _lock_clock() - began, acquired)
+            self._tell(told, _lock_clock() - me.began, acquired, me.holder, me.instruction)
         return acquired
 
-    cdef int _tell(self, told, int64_t waited, bint acquired) except -1:
+    cdef void _stand_in_line(self, Waiter *me) noexcept:
+        if self.process != getpid():
+            self.line, self.process = NULL, getpid()
+        me.began, me.longest, me.holder, me.instruction = _lock_clock(), -1, NULL, 0
+        me.next, self.line = self.line, me
+
+    cdef void _leave_the_line(self, Waiter *me) noexcept:
+        cdef Waiter **at = &self.line
+        while at[0] != NULL and at[0] != me:
+            at = &at[0].next
+        if at[0] == me:
+            at[0] = me.next
+
+    cdef int _tell(
+        self, told, int64_t waited, bint acquired, PyCodeObject *holder, int32_t instruction
+    ) except -1:
         cdef int line = 0
         code = None
-        if self.holder != NULL:
-            code = <object> self.holder
-            line = PyCode_Addr2Line(self.holder, self.instruction)
+        if holder != NULL:
+            code = <object> holder
+            line = PyCode_Addr2Line(holder, instruction)
         try:
             told(waited, code, line)
         except BaseException:
@@ -160,14 +185,21 @@ cdef class _Watched:
     cdef void give(self) noexcept:
         # The calling thread has it, once.
         cdef Place place
-        cdef PyCodeObject *before = NULL
-        if self.waiting and otlpfast_walk(PyThreadState_Get(), &place, 1):
-            Py_INCREF(<object> place.code)
-            before, self.holder, self.instruction = self.holder, place.code, place.instruction
+        if self.line != NULL and self.process == getpid():
+            if otlpfast_walk(PyThreadState_Get(), &place, 1) and _kept(place.code):
+                self._say_who_held_it(&place)
         self.disown()
         PyThread_release_lock(self.lock)
-        if before != NULL:
-            Py_DECREF(<object> before)
+
+    cdef void _say_who_held_it(self, const Place *place) noexcept:
+        cdef int64_t now = _lock_clock(), held
+        cdef Waiter *waiter = self.line
+        while waiter != NULL:
+            held = now - max(waiter.began, self.released)
+            if held > waiter.longest:
+                waiter.longest, waiter.holder, waiter.instruction = held, place.code, place.instruction
+            waiter = waiter.next
+        self.released = now
 
     def __dealloc__(self):
         if self.lock != NULL:
@@ -175,8 +207,6 @@ cdef class _Watched:
             PyThread_acquire_lock(self.lock, 0)
             PyThread_release_lock(self.lock)
             PyThread_free_lock(self.lock)
-        if self.holder != NULL:
-            Py_DECREF(<object> self.holder)
 
     cdef int renew(self) except -1:
         # The old one is left: threads that are no more may still wait for it.
@@ -184,9 +214,18 @@ cdef class _Watched:
         if lock == NULL:
             raise RuntimeError("failed to reinitialize lock at fork")
         self.lock = lock
-        self.waiting = 0
+        self.line = NULL
         self.disown()
         return 0
+
+
+cdef bint _kept(PyCodeObject *code) noexcept:
+    # Whether its address can be kept.
+    try:
+        _holders[<uintptr_t> code] = <object> code
+    except MemoryError:
+        return False
+    return True
 
 
 cdef object _reduced_lock(lock, plain_type):
