@@ -20,7 +20,7 @@ SANITIZED := build/sanitize/.built
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test reliability bench plot scenarios latency service soak
-.PHONY: growth layers builds gate bench-gate slowed lint format wheel sanitize collector gateway clean
+.PHONY: profiling stress growth layers builds gate bench-gate slowed lint format wheel sanitize collector gateway clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,12 @@ soak: $(BUILT) $(VENV)/.group-bench ## spans for SECONDS at RATE a second to a c
 
 growth: $(BUILT) $(VENV)/.group-bench ## cost by attributes, events, sizes, queue, scopes; writes docs/benchmarks.md
 	@$(BIN)/python -m bench.growth $(ARGS)
+
+profiling: $(BUILT) $(VENV)/.group-bench ## what a CPU profile costs while it is taken
+	@$(BIN)/python -m bench.profiling $(ARGS)
+
+stress: $(BUILT) $(VENV)/.group-test ## CPU profiles of what makes a walk of frames hard, for SECONDS: no crash
+	@OTLPFAST_IMPL=c $(BIN)/python -m tests.profiling_stress --seconds $(SECONDS) $(ARGS)
 
 bench-gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
 	@$(BIN)/python -m bench.gate $(ARGS)

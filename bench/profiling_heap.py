@@ -3,8 +3,9 @@
     python -m bench.profiling_heap                   CPU time; the native sampler, and tracemalloc beside it
     python -m bench.profiling_heap --instructions    by callgrind, of the sampler alone; needs valgrind
 
-On and off take turns, by rounds of some milliseconds; the least of all rounds counts on either side. "stopped"
-is after a recording; "passing on" is after one whose hook had to stay, since tracemalloc had wrapped it.
+On and off take turns, by rounds of some milliseconds; the least of all rounds counts on either side.
+"stopped" is after a recording; "passing on" is after one whose hook had to stay, since tracemalloc had
+wrapped it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fifty threads that do what makes a walk of frames hard, while CPU profiles are taken of them.
 
-``python -m tests.profiling_stress --seconds 20 --frequency 1000`` prints what was done as JSON. A crash, a child
-that crashes or hangs, or an exception in a thread is an exit status other than 0.
+``python -m tests.profiling_stress --seconds 20 --frequency 1000`` prints what was done as JSON. A crash, a
+child that crashes or hangs, or an exception in a thread is an exit status other than 0.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ def code_that_comes_and_goes() -> None:
     for _ in range(20):
         number = random.randrange(10**9)
         names: dict[str, Any] = {}
-        body = f"def made(x):\n    return [x * {number} for _ in range({number % 50})]\nclass Made:\n    made = made"
+        body = f"def made(x):\n    return [x * {number} for _ in range({number % 50})]\n"
+        body += "class Made:\n    made = made"
         exec(compile(body, f"<{number}>", "exec"), names)
         names["made"](3)
         eval(f"[n + {number} for n in range(20)]")

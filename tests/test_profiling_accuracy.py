@@ -1,4 +1,4 @@
-"""Whether CPU profiles tell the truth, which the CPU clocks of the threads know: within five points of a share."""
+"""Whether CPU profiles tell the truth, which the CPU clocks of threads know: shares within five points."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -301,7 +302,6 @@ def test_a_forked_child_goes_on_with_a_copy() -> None:
         assert in_child(child) == [24, 16, 16]
         assert found(recording.snapshot(), "keep") // MIB == 8
         assert in_child(lambda: found(recording.stop(), "keep") // MIB) == 8
-    del kept
 
 
 def test_deep_recursion_and_generators() -> None:
@@ -356,13 +356,9 @@ def test_after_the_end_there_is_the_last_profile() -> None:
 
 def test_all_who_stop_it_at_once_get_the_same() -> None:
     for _ in range(20):
-        recording, profiles = start_heap(), []
-        threads = [threading.Thread(target=lambda r=recording: profiles.append(r.stop())) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE)
-        assert len(profiles) == 4
+        recording = start_heap()
+        with ThreadPoolExecutor(4) as threads:
+            profiles = list(threads.map(lambda r: r.stop(), [recording] * 4, timeout=PATIENCE))
         assert len(set(map(id, profiles))) == 1
 
 

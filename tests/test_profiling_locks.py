@@ -169,6 +169,12 @@ def test_a_simple_queue_is_one() -> None:
     plain = _patches._queue.SimpleQueue()
     assert isinstance(items, queue.SimpleQueue) and isinstance(plain, queue.SimpleQueue)
     assert not isinstance(3, queue.SimpleQueue)
+
+    class Mine(queue.SimpleQueue[int]):
+        pass
+
+    assert isinstance(Mine(), queue.SimpleQueue) and issubclass(Mine, queue.SimpleQueue)
+    assert not isinstance(plain, Mine) and not issubclass(type(plain), Mine)
     for made in (items, plain):
         with pytest.raises(queue.Empty):
             made.get(timeout=0.01)

@@ -198,7 +198,8 @@ def test_by_keyboard(browser: Browser) -> None:
         seen.append(
             browser.run(
                 "const e = document.activeElement, s = getComputedStyle(e);"
-                "return [e.id || e.dataset.view, s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2]"
+                "const seen = s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2;"
+                "return [e.id || e.dataset.view, seen]"
             )
         )
     assert seen == [[name, True] for name in ("taken", "flame", "top", "about", "file-pprof")]

@@ -132,9 +132,12 @@ KINDS = {"C": asyncio.Task, "plain": asyncio.tasks._PyTask}  # type: ignore[attr
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_stack_of_a_task_is_what_it_awaits(kind: str) -> None:
-    with tasks_of(*JOBS, task=KINDS[kind]):
+    jobs = JOBS
+    if kind == "plain" and sys.version_info >= (3, 14):  # whose timeouts don't know plain tasks
+        jobs = [job for job in JOBS if job is not of_wait_for]
+    with tasks_of(*jobs, task=KINDS[kind]):
         profile = profiling.tasks()
-    for job in JOBS:
+    for job in jobs:
         names = functions(of(f"{job.__name__} *", profile))
         assert names[-1] == job.__name__
         assert names.index("sleep") < names.index("leaf"), names

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .alerts import Alert, Alerts, Threshold
     from .apps import pprof_asgi_app, pprof_wsgi_app
     from .config import ProfileConfig
-    from .contention import Contention, block, is_on, mutex, start_contention
+    from .contention import Contention, block, mutex, start_contention
     from .cpu import start_cpu
     from .decorating import CallProfiles, profiled
     from .full import FullProfile
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .profiler import Profiler
     from .recording import ProfilerBusyError, Recording
     from .runtime import RuntimeStatistics
-    from .stacks import dump, tasks, text, threads
+    from .stacks import dump, tasks, threads
     from .wall import start_wall
 
 __all__ = [
@@ -52,7 +52,6 @@ __all__ = [
     "dump",
     "enable_pprof_http",
     "heap_profile",
-    "is_on",
     "leaks",
     "mutex",
     "pprof_asgi_app",
@@ -63,7 +62,6 @@ __all__ = [
     "start_heap",
     "start_wall",
     "tasks",
-    "text",
     "threads",
 ]
 
@@ -74,7 +72,7 @@ _HOMES = {
     "alerts": ("Alert", "Alerts", "Threshold"),
     "apps": ("pprof_asgi_app", "pprof_wsgi_app"),
     "config": ("ProfileConfig",),
-    "contention": ("Contention", "block", "is_on", "mutex", "start_contention"),
+    "contention": ("Contention", "block", "mutex", "start_contention"),
     "cpu": ("start_cpu",),
     "decorating": ("CallProfiles", "profiled"),
     "full": ("FullProfile",),
@@ -85,7 +83,7 @@ _HOMES = {
     "profiler": ("Profiler",),
     "recording": ("ProfilerBusyError", "Recording"),
     "runtime": ("RuntimeStatistics",),
-    "stacks": ("dump", "tasks", "text", "threads"),
+    "stacks": ("dump", "tasks", "threads"),
     "wall": ("start_wall",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -15,14 +15,15 @@ from ._frames import Lines, Place, current_frames, places_of
 from ._labels import ThreadNames, thread_of
 from .profile import Label, Stack
 
+_BIASED = "cpu: biased: taken by a thread that needs the GIL, and so sees others only where they let go of it"
 BIAS = (
-    "cpu: biased: taken by a thread that needs the GIL, so that another thread is seen only where it lets go of "
-    "that: take the stacks for a hint, and the CPU time of each thread for right",
+    _BIASED,
+    "cpu: take the stacks for a hint, and the CPU time of each thread for right",
     "cpu: threads that Python did not start are missing",
 )
 BIAS_WITHOUT_CLOCKS = (
-    "cpu: biased: taken by a thread that needs the GIL, so that another thread is seen only where it lets go of "
-    "that; the CPU time of the process is shared by the threads that got on meanwhile",
+    _BIASED,
+    "cpu: the CPU time of the process is shared by the threads that were not where they had been",
 )
 HAS_CLOCKS = sys.platform == "linux"
 
@@ -71,7 +72,8 @@ class GilEngine:
         clocks = self._clock_of(frames)
         for ident, clock in clocks.items():
             before = self._clocks.get(ident, 0)
-            used = clock - before if clock >= before else clock  # another thread, with the ident of one that ended
+            # The ident of a thread that has ended may be another's.
+            used = clock - before if clock >= before else clock
             if used:
                 key = places_of(frames[ident]), self._names.of(ident, ident)
                 counted = self._counts.setdefault(key, [0, 0])

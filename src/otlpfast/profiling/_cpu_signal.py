@@ -1,4 +1,4 @@
-"""The CPU profile's usual engine: timers of the threads' CPU clocks, and a signal handler that reads frames."""
+"""The usual engine of CPU profiles: timers of the threads' CPU clocks, and a handler that reads frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._frames import Lines
 from ._labels import ThreadNames
 from .profile import Frame, Label, Stack
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.1
 """Between two looks at what was sampled, and at which threads there are."""
 
 
@@ -33,11 +33,12 @@ class SignalEngine:
         self._wake.acquire()
         self._ended.acquire()
         self._sampler.start()
+        self._hook = sampler.ThreadHook(threading.Thread._bootstrap_inner)  # type: ignore[attr-defined]
+        threading.Thread._bootstrap_inner = self._hook  # type: ignore[attr-defined]
         try:
             start_real(self._run)
-            self._hook = sampler.ThreadHook(threading.Thread._bootstrap_inner)  # type: ignore[attr-defined]
-            threading.Thread._bootstrap_inner = self._hook  # type: ignore[attr-defined]
         except BaseException:
+            self.unhook()
             self._sampler.stop()
             raise
 

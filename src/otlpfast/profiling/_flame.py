@@ -19,12 +19,13 @@ MARGIN = 10
 ROW = 18
 MAX_TEXTS = 4 << 20
 """Characters of all frames; where names are so long that it is more, fewer frames are shown."""
-_MAX_NAME = 200
+_MAX_NAME = 160
 _CHARACTER = 7.3
 _COMMENTS = 8
+_MAX_COMMENT = 1000
 # What XML has no way to say, and what would turn a line round.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028-\u202e\u2066-\u2069]")
-_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _FAMILIES = {"application": ("a", 5), "library": ("l", 5), "standard": ("s", 3)}
 
 
@@ -40,7 +41,8 @@ def flame_graph(
         profile = profile.focus(function=focus)
     index = profile.value_index(value)
     kind, unit = profile.value_types[index]
-    heading = title if title is not None else f"{profile.kind} profile: {kind}"
+    heading = _text(title if title is not None else f"{profile.kind} profile: {kind}")
+    label = heading.replace('"', "&quot;")
     comments = profile.comments[:_COMMENTS]
     top = 60 + 18 * len(comments)
     for most in (MAX_NODES, MAX_NODES // 5, MAX_NODES // 40):
@@ -51,13 +53,16 @@ def flame_graph(
     height = top + 72 + ROW * (tree.depth + 1) + MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="otlpfast-flame" width="{WIDTH}" height="{height}"',
-        f' viewBox="0 0 {WIDTH} {height}" role="group" aria-label="{_text(heading)}">\n',
-        f"<title>{_text(heading)}</title>\n",
+        f' viewBox="0 0 {WIDTH} {height}" role="group" aria-label="{label}">\n',
+        f"<title>{heading}</title>\n",
         f"<style><![CDATA[\n{_static('flame.css')}]]></style>\n" if alone else "",
         '<rect class="ground" width="100%" height="100%"/>\n',
         _line("heading line", 24, heading),
-        _line("note line", 44, _summary(profile, tree, unit)),
-        *(_line("note line", 62 + 18 * at, comment) for at, comment in enumerate(comments)),
+        _line("note line", 44, _text(_summary(profile, tree, unit))),
+        *(
+            _line("note line", 62 + 18 * at, _text(comment[:_MAX_COMMENT]))
+            for at, comment in enumerate(comments)
+        ),
         *_legend(tree, top + 12),
         f'<rect class="controls" x="{MARGIN}" y="{top + 20}" width="0" height="36"/>\n',
         f'<text class="detail" x="{MARGIN}" y="{top + 68}"></text>\n',
@@ -93,12 +98,12 @@ def _preorder(root: Node) -> Iterator[Node]:
 
 
 def _line(kind: str, y: int, text: str) -> str:
-    return f'<text class="{kind}" x="{MARGIN}" y="{y}">{_text(_cut(text, WIDTH / _CHARACTER))}</text>\n'
+    return f'<text class="{kind}" x="{MARGIN}" y="{y}">{text}</text>\n'
 
 
 def _legend(tree: Tree, y: int) -> Iterator[str]:
     if tree.signed:
-        entries = [("r3", "more than before"), ("b3", "less"), ("m", "as much, elsewhere")]
+        entries = [("r3", "more than before"), ("b3", "less"), ("m", "as much")]
     else:
         entries = [("a0", "application"), ("l0", "library"), ("s0", "standard library, native")]
     x = MARGIN
@@ -141,7 +146,8 @@ def _facts(tree: Tree, node: Node, unit: str) -> Iterator[str]:
     yield f"{_amount(tree, node.value, unit)}, {share}{' of all change' if tree.signed else ''}{itself}"
     _, filename, line = node.place
     if filename:
-        yield _cut(_printable(f"{filename}:{line}" if line else filename), _MAX_NAME)
+        place = _printable(f"{filename}:{line}" if line else filename)
+        yield place if len(place) <= _MAX_NAME else f"…{place[1 - _MAX_NAME :]}"
 
 
 def _amount(tree: Tree, value: int, unit: str) -> str:

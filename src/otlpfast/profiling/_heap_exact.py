@@ -99,8 +99,8 @@ class Names:
         frames = self._at.get(here)
         if not frames:
             return Frame("<module>", *here)
-        # A comprehension and the function around it have the same line twice in the stack. A line that is there
-        # once is the function's: no other calls a comprehension.
+        # A comprehension and the function around it have the same line twice in the stack. A line that is
+        # there once is the function's: no other calls a comprehension.
         before = next((n for n in range(index) if lines[index - 1 - n] != here), index)
         is_alone = before == 0 and lines[index + 1 : index + 2] != [here]
         if is_alone:

@@ -13,7 +13,9 @@ NO_FRAMES: Stack = (Frame("(no Python function)", "", 0),)
 NO_ROOM: Stack = (Frame("(no room for more stacks)", "", 0),)
 
 SCOPE = "Python's own allocators (mem and obj): neither data of numpy nor malloc() of extensions"
-UNHOOKED = "another tool, such as tracemalloc.stop(), took the hook out: what was freed then may be in use here"
+UNHOOKED = (
+    "another tool, such as tracemalloc.stop(), took the hook out: what was freed then may be in use here"
+)
 
 
 class SampledEngine:

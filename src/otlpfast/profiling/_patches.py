@@ -33,11 +33,15 @@ class _Replacing(type):
 
     _stands_for: type
 
+    # A user's subclass inherits this, but stands for itself alone.
+
     def __instancecheck__(cls, instance: object) -> bool:
-        return type.__instancecheck__(cls, instance) or isinstance(instance, cls._stands_for)
+        plain = vars(cls).get("_stands_for")
+        return type.__instancecheck__(cls, instance) or (plain is not None and isinstance(instance, plain))
 
     def __subclasscheck__(cls, other: type) -> bool:
-        return type.__subclasscheck__(cls, other) or issubclass(other, cls._stands_for)
+        plain = vars(cls).get("_stands_for")
+        return type.__subclasscheck__(cls, other) or (plain is not None and issubclass(other, plain))
 
 
 def _refuse(cls: type[Any], /, **_: object) -> None:

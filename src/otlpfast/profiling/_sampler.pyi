@@ -50,8 +50,10 @@ class WallCounter:
         """Looks at all threads but the caller's; False if that has to be tried again.
 
         Args:
-            nanos: how long ago the last look was, which this one stands for.
+            nanos: how long ago the last look was. Half of it goes to what was seen then.
         """
+    def prolong(self, nanos: int) -> None:
+        """What was seen last went on for so long."""
     def counted(self) -> list[tuple[int, int, int, int]]:
         """(number of the stack, number of the work, count, nanoseconds) of each."""
     def work(self, number: int) -> tuple[int, int, int, str | None, str | None]:
@@ -63,17 +65,19 @@ class CpuSampler:
 
     Args:
         period: of CPU time of a thread between two samples, in nanoseconds.
-        names: ThreadNames.
+        names: object.
         labels: whether it is counted apart what threads work on, as far as ``_landmarks.learn()`` has said.
     """
 
     lost: int
     refused: int
-    def __new__(cls, period: int, names: ThreadNames, labels: bool = ...) -> CpuSampler: ...
+    def __new__(cls, period: int, names: object, labels: bool = ...) -> CpuSampler: ...
     def start(self) -> None:
         """Begins with the threads there are. OSError where that can't be, RuntimeError where one runs."""
     def look(self, but_this: bool = ...) -> bool:
         """Takes what was sampled; finds threads that have begun, and those that have ended."""
+    def tick(self, times: int = ...) -> None:
+        """Takes samples of the calling thread, as its timer does: what one costs can be measured."""
     def stop(self) -> bool:
         """Ends it. False if another handler of SIGPROF has meanwhile replaced the one that samples."""
     def samples(
@@ -149,7 +153,7 @@ class HeapSampler:
     def stop(self) -> None:
         """Not any more; what was found stays."""
     def rows(self) -> list[tuple[int, int, int, int, int]]:
-        """What was found: (stack's number, alloc_objects, alloc_space, inuse_objects, inuse_space) of each."""
+        """What was found, by stack: (its number, alloc_objects, alloc_space, inuse_objects, inuse_space)."""
     def frames(self, number: int) -> tuple[tuple[CodeType, int], ...]:
         """The frames of a stack, as ``StackTable.frames()`` has them."""
 

@@ -9,6 +9,7 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from ._frames import MOST_FRAMES, Lines
+from ._labels import UNNAMED
 from ._look import Seen
 from .profile import Frame, Stack
 
@@ -44,17 +45,16 @@ def all_tasks(seen: Iterable[Seen]) -> list[TaskSeen]:
     for task in _living(entry.loop for entry in threads if entry.loop is not None):
         try:
             loop = task.get_loop()
-            if not loop.is_running() or task.done():
-                continue
-            ident = idents.get(id(loop)) or getattr(loop, "_thread_id", None) or 0
-            found.append(TaskSeen(task, _name(task), chains.of(task), chains.state(task), ident))
-        except Exception:  # a task of someone's own making, which has its own ways
-            continue
+            if loop.is_running() and not task.done():
+                ident = idents.get(id(loop)) or getattr(loop, "_thread_id", None) or 0
+                found.append(TaskSeen(task, _name(task), chains.of(task), chains.state(task), ident))
+        except Exception:  # a task, a loop or a coroutine of someone's own making, which has its own ways
+            found.append(TaskSeen(task, UNNAMED, (), "unreadable", 0))
     return found
 
 
 def _name(task: Any) -> str:
-    return str(task.get_name()) if hasattr(task, "get_name") else "(unnamed)"
+    return str(task.get_name()) if hasattr(task, "get_name") else UNNAMED
 
 
 def _living(loops: Iterable[Any]) -> list[Any]:
@@ -153,7 +153,8 @@ def _meant(last: Any, future: Any) -> list[Any]:
         return list(getattr(group, "_tasks", ()))
     for callback, *_ in getattr(future, "_callbacks", None) or ():
         if getattr(callback, "__qualname__", "") == "shield.<locals>._outer_done_callback":
-            return [cell.cell_contents for cell in callback.__closure__]
+            names = callback.__code__.co_freevars
+            return [callback.__closure__[names.index("inner")].cell_contents]
     return [future]
 
 

@@ -34,9 +34,9 @@ def start_cpu(frequency: float = 100, labels: bool = True) -> Recording:
 
     On Linux each thread is sampled by a timer of its own CPU clock, which sends SIGPROF to it: a thread that
     waits costs nothing, and one that holds the GIL is seen where it is. A handler of SIGPROF that was there
-    before still gets the signals that are not of these timers. Elsewhere, or where a process may not read its own
-    memory by process_vm_readv(), a thread that needs the GIL looks at the others, and ``Profile.comments`` says
-    what that means.
+    before still gets the signals that are not of these timers. Elsewhere, or where a process may not read its
+    own memory with process_vm_readv(), a thread that needs the GIL looks at the others, and the comments of
+    the profile say what that means.
 
     Args:
         frequency: samples for each second of CPU time of a thread, at most 10000.
@@ -134,7 +134,7 @@ def _engine(frequency: float, labels: bool) -> _Engine:
 
 _lock = threading.RLock()  # a signal handler may stop what it interrupts the start or the end of
 _running: _CpuRecording | None = None
-_masks: dict[int, set[signal.Signals]] = {}  # of threads that are forking
+_masks: dict[int, set[int | signal.Signals]] = {}  # of threads that are forking
 
 
 def _end_running() -> None:
@@ -143,7 +143,7 @@ def _end_running() -> None:
 
 
 def _before_fork() -> None:
-    # Older kernels begin a fork anew whenever a signal comes: one that takes longer than a period never ended.
+    # Older kernels begin a fork anew whenever a signal comes: one that takes longer than a period never ends.
     if _running is not None and hasattr(signal, "SIGPROF"):
         _masks[_thread.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF})
 
@@ -168,6 +168,4 @@ def _after_fork_in_child() -> None:
 
 atexit.register(_end_running)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

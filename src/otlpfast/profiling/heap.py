@@ -96,9 +96,7 @@ _KEY = "heap"
 _in_use: dict[str, HeapRecording | object] = {}
 
 
-def start_heap(
-    sample_bytes: int = SAMPLE_BYTES, exact: bool = False, native: bool = False
-) -> HeapRecording:
+def start_heap(sample_bytes: int = SAMPLE_BYTES, exact: bool = False, native: bool = False) -> HeapRecording:
     """Begins to count memory; what was allocated before is in no profile.
 
     Args:

@@ -24,7 +24,7 @@ END_SECONDS = 5.0
 
 _BIAS = (
     "wall: a thread that holds the GIL is seen where it lets go of it; waits are seen right",
-    "wall: a look stands for all time since the look before",
+    "wall: a look stands for the time from halfway to the one before until halfway to the next",
 )
 
 Result = tuple[Stack, "Work | None", int, int]
@@ -36,6 +36,10 @@ class _Engine(Protocol):
 
     def add(self, nanos: int) -> bool:
         """Looks at all threads but the caller's; False if that has to be tried again."""
+        ...
+
+    def prolong(self, nanos: int) -> None:
+        """What was seen last went on for so long."""
         ...
 
     def results(self) -> Iterator[Result]: ...
@@ -144,7 +148,7 @@ class _WallRecording:
         while True:
             due += round(period * (0.5 + vary()))
             if wait(timeout=max(due - time.monotonic_ns(), 0) / 1e9):
-                return
+                return self._engine.prolong(max(self._end - before, 0))
             now = time.monotonic_ns()
             if self._engine.add(now - before):
                 before = now
@@ -180,7 +184,7 @@ class _NativeEngine:
         assert sampler is not None
         self.names = ThreadNames()
         self._counter = sampler.WallCounter(self.names, context_variable(), SPAN_KEY, labels, MOST_COUNTS)
-        self.add = self._counter.add
+        self.add, self.prolong = self._counter.add, self._counter.prolong
 
     def results(self) -> Iterator[Result]:
         lines = Lines()
@@ -203,11 +207,14 @@ class _PlainEngine:
         self.names = ThreadNames()
         self._has_labels, self._me = labels, real("get_ident")
         self._counts: dict[tuple[tuple[Place, ...], Work | None], list[int]] = {}
-        self._lost = self._unlabelled = 0
+        self._latest: list[list[int]] = []
+        self._lost = 0
 
     def add(self, nanos: int) -> bool:
         frames = current_frames()
         frames.pop(self._me(), None)
+        half = nanos // 2 if self._latest else 0
+        self.prolong(half)
         running = tasks_by_frame(frames) if self._has_labels else {}
         if self._has_labels:
             self.names.keep(frames.keys())
@@ -217,8 +224,13 @@ class _PlainEngine:
                 thread = self.names.of(ident, ident)
                 task = task_in(frame, running)
                 work = work_of_task(task, thread) if task is not None else Work(thread)
-            self._count(places, work, nanos)
+            self._count(places, work, nanos - half)
         return True
+
+    def prolong(self, nanos: int) -> None:
+        for values in self._latest:
+            values[1] += nanos
+        self._latest = []
 
     def _count(self, places: tuple[Place, ...], work: Work | None, nanos: int) -> None:
         if len(self._counts) >= MOST_COUNTS and (places, work) not in self._counts:
@@ -227,6 +239,7 @@ class _PlainEngine:
         values = self._counts.setdefault((places, work), [0, 0])
         values[0] += 1
         values[1] += nanos
+        self._latest.append(values)
 
     def results(self) -> Iterator[Result]:
         lines = Lines()
@@ -235,7 +248,7 @@ class _PlainEngine:
 
     def comments(self) -> Iterator[str]:
         yield "wall: without the compiled sampler only asyncio tasks that run have trace_id and span_id"
-        yield from _limits(self._lost, self._unlabelled)
+        yield from _limits(self._lost, 0)
 
 
 def _limits(lost: int, unlabelled: int) -> Iterator[str]:

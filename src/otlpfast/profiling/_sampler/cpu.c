@@ -150,6 +150,15 @@ static void on_signal(int number, siginfo_t *info, void *context) {
     errno = kept;
 }
 
+void otlpfast_cpu_tick(otlpfast_watched *watched) {
+    sigset_t ours, kept;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGPROF);
+    if (pthread_sigmask(SIG_BLOCK, &ours, &kept)) return;
+    take_sample(watched, 1);
+    pthread_sigmask(SIG_SETMASK, &kept, NULL);
+}
+
 /* Timers. Glibc's own calls would do, but before 2.34 in a library of their own. */
 
 /* How Linux names the CPU clock of a thread. */
@@ -414,6 +423,10 @@ uint32_t otlpfast_cpu_unwatch(otlpfast_watched *watched) {
 }
 
 void otlpfast_cpu_free(otlpfast_watched *watched) {
+    (void)watched;
+}
+
+void otlpfast_cpu_tick(otlpfast_watched *watched) {
     (void)watched;
 }
 

@@ -86,6 +86,9 @@ uint32_t otlpfast_cpu_unwatch(otlpfast_watched *watched);
 const otlpfast_sample *otlpfast_cpu_last(const otlpfast_watched *watched);
 void otlpfast_cpu_free(otlpfast_watched *watched);
 
+/* A sample of the calling thread, whose place it is, as the next tick would have it. */
+void otlpfast_cpu_tick(otlpfast_watched *watched);
+
 /* The next sample, and its ticks; NULL if there is none. It stays readable until the next is asked for. */
 const otlpfast_sample *otlpfast_cpu_next(otlpfast_watched *watched, uint32_t *ticks);
 int otlpfast_cpu_has_next(const otlpfast_watched *watched);

@@ -45,6 +45,7 @@ cdef extern from "_sampler/cpu.h":
     uint32_t otlpfast_cpu_unwatch(Watched *watched) noexcept
     const CpuSample *otlpfast_cpu_last(const Watched *watched) noexcept
     void otlpfast_cpu_free(Watched *watched) noexcept
+    void otlpfast_cpu_tick(Watched *watched) noexcept
     const CpuSample *otlpfast_cpu_next(Watched *watched, uint32_t *ticks) noexcept
     bint otlpfast_cpu_has_next(const Watched *watched) noexcept
     uint64_t otlpfast_cpu_written() noexcept
@@ -292,6 +293,18 @@ cdef class CpuSampler:
         free(self.counts)
         self.counts, self.counts_mask = grown, mask
         return True
+
+    def tick(self, times: int = 1) -> None:
+        """Takes samples of the calling thread, as its timer does: what one costs can be measured.
+
+        RuntimeError where that is not watched.
+        """
+        cdef Watched *watched = otlpfast_cpu_find(PyThreadState_Get()) if _sampling is self else NULL
+        cdef int count = times
+        if watched == NULL:
+            raise RuntimeError("this thread is not watched")
+        for _ in range(count):
+            otlpfast_cpu_tick(watched)
 
     def stop(self) -> bool:
         """Ends it. False if another handler of SIGPROF has meanwhile replaced the one that samples."""

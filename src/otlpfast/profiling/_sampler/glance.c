@@ -59,8 +59,9 @@ static void note(otlpfast_glance *glance, const char *from, size_t size, size_t 
 
 const void *otlpfast_see(otlpfast_glance *glance, const void *from, size_t size) {
     const size_t word = sizeof(void *);
-    const otlpfast_region *now = glance->regions[glance->turn], *before = glance->regions[!glance->turn], *found;
-    if (from == NULL || (uintptr_t)from % word || size > OTLPFAST_GLANCE_ROOM) return NULL; /* no object is there */
+    const otlpfast_region *now = glance->regions[glance->turn], *found;
+    const otlpfast_region *before = glance->regions[!glance->turn];
+    if (from == NULL || (uintptr_t)from % word || size > OTLPFAST_GLANCE_ROOM) return NULL; /* no object's */
     size = (size + word - 1) / word * word; /* so that copies are aligned; never reaches another page */
     found = find(now, glance->counts[glance->turn], from, size);
     if (found != NULL) return glance->copies + found->at;
@@ -93,7 +94,8 @@ const void *otlpfast_see_held(
     otlpfast_glance *glance, const void *from, size_t size, const void *field, const void *held
 ) {
     const size_t word = sizeof held;
-    const otlpfast_region twice = {field, (uint32_t)word, 0}, regions[] = {twice, {from, (uint32_t)size, 0}, twice};
+    const otlpfast_region twice = {field, (uint32_t)word, 0};
+    const otlpfast_region regions[] = {twice, {from, (uint32_t)size, 0}, twice};
     unsigned char *copy = glance->copies + glance->used;
     size_t whole = size + 2 * word;
     if (size > OTLPFAST_GLANCE_ROOM || whole + word > OTLPFAST_GLANCE_ROOM - glance->used) return NULL;

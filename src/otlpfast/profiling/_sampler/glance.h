@@ -1,7 +1,7 @@
 /* What one sample reads of memory that may be gone, or half changed.
  *
- * A sample reads much of what the one before it read. All that is fetched beforehand with one system call, anew
- * each time, since addresses alone say nothing: memory is used again. */
+ * A sample reads much of what the one before it read. All that is fetched beforehand with one system call,
+ * anew each time, since addresses alone say nothing: memory is used again. */
 #ifndef OTLPFAST_GLANCE_H
 #define OTLPFAST_GLANCE_H
 
@@ -43,7 +43,7 @@ const void *otlpfast_see_most(
     otlpfast_glance *glance, const void *from, size_t least, size_t most, size_t *seen
 );
 
-/* A copy of what another thread may free at any time, as a field held it both before and after; NULL otherwise. */
+/* A copy of what another thread may free at any time; NULL unless a field held it both before and after. */
 const void *otlpfast_see_held(
     otlpfast_glance *glance, const void *from, size_t size, const void *field, const void *held
 );

@@ -25,7 +25,8 @@ cdef extern from "_sampler/heap.h":
     HeapSum otlpfast_heap_weigh(uint64_t mean, uint64_t size) noexcept
 
 cdef HeapSampler _heap_on = None
-cdef Place[MOST_FRAMES] _heap_places  # not on the stack, of which a thread that allocates may have little left
+# Not on the stack, of which a thread that allocates may have little left.
+cdef Place[MOST_FRAMES] _heap_places
 
 
 cdef uint32_t _heap_number(void *table, PyThreadState *thread) noexcept:
@@ -96,7 +97,7 @@ cdef class HeapSampler:
         return self.heap.lost
 
     def rows(self) -> list:
-        """What was found: (stack's number, alloc_objects, alloc_space, inuse_objects, inuse_space) of each."""
+        """What was found, by stack: (its number, alloc_objects, alloc_space, inuse_objects, inuse_space)."""
         cdef uint32_t count, i
         cdef size_t size
         cdef HeapSum *allocated

@@ -5,6 +5,9 @@
 #if PY_VERSION_HEX >= 0x030B0000
 #  include "internal/pycore_dict.h"
 #endif
+#if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030D0000
+#  include "internal/pycore_object.h"
+#endif
 #if PY_VERSION_HEX >= 0x030E0000
 #  include "internal/pycore_structs.h"
 #endif
@@ -75,7 +78,7 @@ static inline PyObject *const *value_field(PyObject *const *values, Py_ssize_t i
 }
 #endif
 
-/* Which entry has that very key; -1 if none. What is there as its value, and where: both are an entry's last. */
+/* Which entry has that very key, -1 if none; its value, and where that is: an entry's last fields. */
 static Py_ssize_t find_entry(
     otlpfast_glance *glance, const void *keys, const PyObject *key, PyObject *const **field, PyObject **value
 ) {
@@ -115,7 +118,8 @@ static int find_item(
 }
 
 int otlpfast_see_item(
-    otlpfast_glance *glance, const PyObject *dict, const PyTypeObject *type, const PyObject *key, PyObject **value
+    otlpfast_glance *glance, const PyObject *dict, const PyTypeObject *type, const PyObject *key,
+    PyObject **value
 ) {
     PyObject *const *field;
     return find_item(glance, dict, type, key, &field, value);

@@ -1,7 +1,8 @@
 /* What is inside Python's own objects, by glances alone: they may be gone, or half changed.
  *
- * insides.c alone knows how CPython lays them out, for each version it is compiled with. All answer 1 and give
- * what was found, or answer 0: there is none, or it can't be told. Pointers that they give are not validated. */
+ * insides.c and texts.c alone know how CPython lays them out, for each version they are compiled with. All
+ * answer 1 and give what was found, or answer 0: there is none, or it can't be told. Whether there still is
+ * an object where they say so is for the next of them to see. */
 #ifndef OTLPFAST_INSIDES_H
 #define OTLPFAST_INSIDES_H
 
@@ -23,10 +24,11 @@ int otlpfast_see_base(otlpfast_glance *glance, const PyTypeObject *type, const P
 
 /* The value of that very key in a dict of that very type. */
 int otlpfast_see_item(
-    otlpfast_glance *glance, const PyObject *dict, const PyTypeObject *type, const PyObject *key, PyObject **value
+    otlpfast_glance *glance, const PyObject *dict, const PyTypeObject *type, const PyObject *key,
+    PyObject **value
 );
 
-/* An attribute of an instance of a class written in Python, and the field that holds it; the name is interned. */
+/* An attribute of an instance of a class written in Python, and the field it is in; the name is interned. */
 int otlpfast_see_attribute(
     otlpfast_glance *glance, const PyObject *object, const PyObject *name, PyObject *const **field,
     PyObject **value

@@ -98,17 +98,16 @@ static int find_loop(otlpfast_glance *glance, PyThreadState *thread, PyObject **
 #endif
 
 static int find_task(otlpfast_glance *glance, PyThreadState *thread, PyObject **task) {
-#if PY_VERSION_HEX >= 0x030E0000
-    return see_in_state(glance, &((_PyThreadStateImpl *)thread)->asyncio_running_task, task);
-#else
     PyObject *loop;
-#  if PY_VERSION_HEX >= 0x030D0000
-    int runs = see_in_state(glance, &((_PyThreadStateImpl *)thread)->asyncio_running_loop, &loop);
-#  else
-    int runs = find_loop(glance, thread, &loop);
-#  endif
-    return runs && otlpfast_see_item(glance, otlpfast_marks.current_tasks, &PyDict_Type, loop, task);
+#if PY_VERSION_HEX >= 0x030E0000
+    if (see_in_state(glance, &((_PyThreadStateImpl *)thread)->asyncio_running_task, task)) return 1;
 #endif
+#if PY_VERSION_HEX >= 0x030D0000
+    int runs = see_in_state(glance, &((_PyThreadStateImpl *)thread)->asyncio_running_loop, &loop);
+#else
+    int runs = find_loop(glance, thread, &loop);
+#endif
+    return runs && otlpfast_see_item(glance, otlpfast_marks.current_tasks, &PyDict_Type, loop, task);
 }
 
 /* The name of a task that nobody has given one or asked for it: its number. */

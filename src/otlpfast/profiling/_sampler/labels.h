@@ -1,7 +1,7 @@
 /* What a thread is doing: its current span and its running asyncio task, read while it may be doing anything.
  *
- * Takes no lock, allocates nothing, runs no Python code, and reads by glances alone: for a signal handler on the
- * thread itself, whether it holds the GIL or not. */
+ * Takes no lock, allocates nothing, runs no Python code, and reads by glances alone: for a signal handler on
+ * the thread itself, whether it holds the GIL or not. */
 #ifndef OTLPFAST_LABELS_H
 #define OTLPFAST_LABELS_H
 
@@ -45,7 +45,7 @@ typedef struct {
     int layout_count;
     PyTypeObject *task; /* asyncio's native one; NULL: tasks are not looked for */
     Py_ssize_t task_name;
-    PyObject *current_tasks; /* before CPython 3.14: a dict, of running loops */
+    PyObject *current_tasks; /* a dict, of running loops; on CPython 3.14 for tasks written in Python alone */
     PyObject *loop_key;      /* before CPython 3.13: of the running loop in the thread's own dict */
     Py_ssize_t loop_offset;  /* in what is found there; 0: that is the loop itself */
 } otlpfast_landmarks;

@@ -3,8 +3,7 @@
 
 #include "internal/pycore_context.h"
 
-/* As many variables make a node of a context an array, and one that is not the root too. */
-enum { MANY = 2048 };
+enum { MANY = 1024 }; /* variables make the root of a context an array */
 
 static PyHamtObject *map_of(PyObject *context) { return ((PyContext *)context)->ctx_vars; }
 
@@ -29,8 +28,8 @@ static int fill(PyObject *context, otlpfast_map_types *types) {
     Py_DECREF(first);
     if (second == NULL) return -1;
     Py_DECREF(second);
-    /* The root has no pair now but a node that is below it: 32 bytes on, after its key, which is NULL. */
-    PyObject *const *pair = (PyObject *const *)((char *)map_of(context)->h_root + sizeof(PyVarObject) + sizeof(void *));
+    /* A node with both of them is all that the root has: behind NULL, where there would be a key. */
+    PyObject *const *pair = (PyObject *const *)((char *)map_of(context)->h_root + sizeof(PyVarObject)) + 1;
     types->collision = pair[0] == NULL ? Py_TYPE(pair[1]) : NULL;
     for (int i = 0; i < MANY; i++) {
         PyObject *variable = add_variable(-1);

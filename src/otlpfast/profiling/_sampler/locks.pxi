@@ -1,5 +1,5 @@
-# Lock and RLock that know how long threads wait for them. One that is free is taken as a plain one is, without
-# measuring anything. _locks.py is their twin.
+# Lock and RLock that know how long threads wait for them. When one that is free is taken, nothing is
+# measured. _locks.py is their twin.
 
 import _thread
 import copyreg

@@ -93,6 +93,8 @@ cdef class WallCounter:
     cdef Count *counts
     cdef uint32_t counts_used, most, slot_mask
     cdef uint32_t *slots
+    cdef uint32_t *latest  # the counts that the last look added to
+    cdef uint32_t latest_used, latest_room
 
     def __cinit__(self, names, variable, span_key, bint labels=True, uint32_t most=1 << 15):
         cdef uint32_t slots = 64
@@ -111,44 +113,68 @@ cdef class WallCounter:
     def __dealloc__(self):
         free(self.slots)
         free(self.counts)
+        free(self.latest)
 
     def add(self, uint64_t nanos) -> bool:
         """Looks at all threads but the caller's; False if that has to be tried again.
 
         Args:
-            nanos: how long ago the last look was, which this one stands for.
+            nanos: how long ago the last look was. Half of it goes to what was seen then.
         """
+        cdef uint64_t half = nanos // 2 if self.latest_used else 0
         cdef Seen *seen
         cdef uint32_t i, work = 0
         if not self.look.take(self.stacks, PyThreadState_Get()):
             return False
         if self.has_labels:
             self.threads.see(self.look)
+        self.prolong(half)
+        self.make_room()
         for i in range(self.look.count):
             seen = &self.look.seen[i]
             if seen.depth:
                 if self.has_labels:
                     work = self.work_of(seen, self.threads.known[i].label)
-                self.count(seen.stack, work, nanos)
+                self.count(seen.stack, work, nanos - half)
         self.look.clear()
         return True
 
+    def prolong(self, uint64_t nanos) -> None:
+        """What was seen last went on for so long."""
+        cdef uint32_t i
+        for i in range(self.latest_used):
+            self.counts[self.latest[i]].nanos += nanos
+        self.latest_used = 0
+
+    cdef int make_room(self) except -1:
+        cdef void *grown
+        if self.latest_room < self.look.room:
+            grown = realloc(self.latest, self.look.room * sizeof(uint32_t))
+            if grown == NULL:
+                raise MemoryError
+            self.latest, self.latest_room = <uint32_t *> grown, self.look.room
+        return 0
+
     cdef void count(self, uint32_t stack, uint32_t work, uint64_t nanos) noexcept:
         cdef uint32_t slot = _mixed(_mixed(stack, work), 1) & self.slot_mask
-        cdef Count *found
+        cdef Count *found = NULL
         while self.slots[slot]:
             found = &self.counts[self.slots[slot] - 1]
             if found.stack == stack and found.work == work:
-                found.count += 1
-                found.nanos += nanos
-                return
+                break
             slot = (slot + 1) & self.slot_mask
-        if self.counts_used == self.most:
-            self.lost += 1
-            return
-        self.counts[self.counts_used] = Count(stack, work, 1, nanos)
-        self.counts_used += 1
-        self.slots[slot] = self.counts_used
+        if not self.slots[slot]:
+            if self.counts_used == self.most:
+                self.lost += 1
+                return
+            found = &self.counts[self.counts_used]
+            found[0] = Count(stack, work, 0, 0)
+            self.counts_used += 1
+            self.slots[slot] = self.counts_used
+        found.count += 1
+        found.nanos += nanos
+        self.latest[self.latest_used] = self.slots[slot] - 1
+        self.latest_used += 1
 
     cdef uint32_t work_of(self, Seen *seen, uint32_t thread) except? 0:
         cdef Work work

@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ..profile import Label, Profile, Sample, Stack, ValueType
-from ..recording import ProfilerBusyError, Recording
+from ..recording import ProfilerBusyError
 from . import engines
 from .parameters import Parameters
 from .request import Refused
@@ -42,29 +42,22 @@ def take(kind: Kind, parameters: Parameters, wait: Wait) -> Profile:
 # --- of a time
 
 
-def _recorded(name: str, start: Callable[[], Recording], parameters: Parameters, wait: Wait) -> Profile:
+def _recorded(kind: str, name: str, parameters: Parameters, wait: Wait) -> Profile:
+    """A run, which is a span as others are."""
+    from .._run import Run
+    from ..config import ProfileConfig
+
+    seconds = parameters.seconds or DEFAULT_SECONDS
     try:
-        recording = start()
+        run = Run((kind,), ProfileConfig(), seconds)
     except ProfilerBusyError as error:
         raise _could_not(name, error) from None
     try:
         # Who has ended its half of the connection may still read: it gets what there is, as from Go.
-        wait(parameters.seconds or DEFAULT_SECONDS)
+        wait(seconds)
     finally:
-        profile = recording.stop()
-    return profile
-
-
-def _cpu(parameters: Parameters, wait: Wait) -> Profile:
-    from ..cpu import start_cpu
-
-    return _recorded("CPU", start_cpu, parameters, wait)
-
-
-def _wall(parameters: Parameters, wait: Wait) -> Profile:
-    from ..wall import start_wall
-
-    return _recorded("wall", start_wall, parameters, wait)
+        profiles = run.stop()
+    return profiles[kind]
 
 
 # --- of this moment
@@ -207,8 +200,15 @@ def _could_not(name: str, error: Exception) -> Refused:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("profile", "CPU time by the code that uses it, for so many seconds", _cpu, takes_time=True),
-        Kind("wall", "The time of threads by where they are, waiting included", _wall, takes_time=True),
+        Kind(
+            "profile", "CPU time by the code that uses it", partial(_recorded, "cpu", "CPU"), takes_time=True
+        ),
+        Kind(
+            "wall",
+            "The time of threads by where they are, waiting included",
+            partial(_recorded, "wall", "wall"),
+            takes_time=True,
+        ),
         Kind("heap", "What is in use by the code that has allocated it", _heap),
         Kind("allocs", "All that was allocated, also what is freed, by code", _allocs),
         Kind("goroutine", "Threads and asyncio tasks by where they are", partial(_moment, _both)),
