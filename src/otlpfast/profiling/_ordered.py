@@ -20,6 +20,10 @@ from .config import KINDS
 from .full import FullRun
 
 
+class _Told(Exception):
+    """There is no profile, and the client knows why."""
+
+
 class Ordered:
     """One that is being taken, until the order's seconds have passed, its client says so or the process ends.
 
@@ -42,8 +46,10 @@ class Ordered:
                 else Run((order.kind,), order.config(), order.seconds, cumulative=True)
             )
         except BaseException as error:
-            self._tell(failed=str(error) or type(error).__name__)
+            is_told = self._tell(failed=str(error) or type(error).__name__)
             self._client.close()
+            if is_told:
+                raise _Told from error
             raise
         self._tell(begun=True)
         self._thread = threading.Thread(target=self._wait, name="otlpfast-profile", daemon=True)
@@ -93,10 +99,14 @@ class Ordered:
             self._client.recv(1)
         self.finish()
 
-    def _tell(self, **fact: object) -> None:
-        with suppress(OSError):
+    def _tell(self, **fact: object) -> bool:
+        """Whether the client can hear it."""
+        try:
             self._client.settimeout(5.0)
             self._client.sendall(json.dumps({"pid": os.getpid(), **fact}).encode() + b"\n")
+        except OSError:
+            return False
+        return True
 
 
 _ordered: Ordered | None = None
@@ -113,6 +123,8 @@ def begin(directory: str) -> None:
             _is_hooked = True
             os.register_at_fork(after_in_child=_in_child)
         _ordered = Ordered(directory)
+    except _Told:
+        pass
     except Exception as error:
         with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
             sys.stderr.write(f"otlpfast profile: process {os.getpid()} is not profiled: {error}\n")

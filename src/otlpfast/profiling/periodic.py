@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from .._log import RateLimitedLog
-from .._threads import start_outside
+from .._threads import are_real, start_outside
 from ._directory import ProfileDirectory
 from ._native import sampler
 from ._run import Run, load
@@ -132,7 +132,8 @@ class PeriodicProfiles:
                 self._log.warning("keep", text, kind, self._directory.path, error)
 
     def _in_child(self) -> None:
-        if not self._closed:
+        # gevent's threads begin only when its hub does, which a fork has broken.
+        if not self._closed and are_real():
             try:
                 self._begin()
             except RuntimeError:  # the process is on its way out

@@ -137,8 +137,8 @@ class Fetch:
         self._connection = connection = self._server.connect((self._seconds or 0) + _PATIENCE)
         try:
             connection.request("GET", f"{self._server.path}/{route}{query}", headers=self._server.headers)
-            response = connection.getresponse()
-            body = response.read(_MAX_BYTES + 1)
+            with connection.getresponse() as response:
+                body = response.read(_MAX_BYTES + 1)
         finally:
             connection.close()
         if response.status != 200:
