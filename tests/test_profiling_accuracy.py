@@ -53,15 +53,17 @@ def let_go_of_the_gil(seconds: float) -> None:
         hashlib.sha256(bytes(1 << 20)).digest()
 
 
-def profile_of(*works: tuple[str, Callable[[], None]]) -> Profile:
-    """Of threads that do this; the CPU time of each is in `truth`, by its name."""
+Works = tuple[tuple[str, Callable[[], None]], ...]
+
+
+def profile_of(works: Works) -> Profile:
+    """Of threads that do this; the CPU time of each is added to `truth`, by its name."""
 
     def run(name: str, work: Callable[[], None]) -> None:
         start = time.thread_time_ns()
         work()
         truth[name] += time.thread_time_ns() - start
 
-    truth.clear()
     threads = [threading.Thread(target=run, args=(name, work), name=name) for name, work in works]
     recording = start_cpu(FREQUENCY)
     for thread in threads:
@@ -75,28 +77,40 @@ def found(profile: Profile, names: list[str]) -> Counter[str]:
     """CPU time by function or thread, as the profile has it."""
     seen: Counter[str] = Counter()
     for sample in profile.samples:
-        inside = {frame.function for frame in sample.stack} | {value for _, value in sample.labels}
-        for name in inside & set(names):
+        inside = {frame.function.rpartition(".")[2] for frame in sample.stack}
+        for name in (inside | {value for _, value in sample.labels}) & set(names):
             seen[name] += sample.values[1]
     return seen
 
 
-def shares(times: Counter[str], total: float) -> dict[str, float]:
-    return {name: time / total for name, time in times.items()}
+def check(names: list[str], *works: tuple[str, Callable[[], None]]) -> None:
+    """That each of the names has its share of all CPU time of the threads.
+
+    The kernel looks at CPU clocks a few hundred times a second, so that a second of work is a few hundred
+    samples, whose shares are off by three points as often as not. All samples of up to ten rounds count:
+    chance evens out, and what is biased stays so.
+    """
+    truth.clear()
+    seen: Counter[str] = Counter()
+    for _ in range(10):
+        seen.update(found(profile_of(works), names))
+        total = sum(truth[name] for name, _ in works)
+        off = {name: (seen[name] - truth[name]) / total for name in names}
+        if all(abs(points) <= POINTS for points in off.values()):
+            return
+    raise AssertionError(f"off by {off} after {total / 1e9:.1f} s of CPU time")
 
 
 def test_a_web_like_loop_computes_nearly_all_the_time() -> None:
     """One millisecond of work and two of waiting: a sampler that needs the GIL sees none of the work."""
 
     def loop() -> None:
-        while truth["compute"] < 1e9:
+        end = time.thread_time() + 0.7
+        while time.thread_time() < end:
             accounted(compute, 0.001)
             time.sleep(0.002)
 
-    profile = profile_of(("web", loop))
-    seen = found(profile, ["compute", "web"])
-    assert seen["web"] / truth["web"] == pytest.approx(1, abs=POINTS)
-    assert seen["compute"] / seen["web"] == pytest.approx(truth["compute"] / truth["web"], abs=POINTS)
+    check(["web", "compute"], ("web", loop))
 
 
 def test_what_holds_the_gil_and_what_does_not_have_their_shares() -> None:
@@ -106,11 +120,7 @@ def test_what_holds_the_gil_and_what_does_not_have_their_shares() -> None:
             accounted(compute, 0.06)
             accounted(let_go_of_the_gil, 0.04)
 
-    names = ["hold_the_gil", "compute", "let_go_of_the_gil"]
-    profile = profile_of(("mixed", mixed))
-    seen, total = found(profile, names), truth["mixed"]
-    expected = shares(Counter({name: truth[name] for name in names}), total)
-    assert shares(seen, total) == pytest.approx(expected, abs=POINTS)
+    check(["mixed", "hold_the_gil", "compute", "let_go_of_the_gil"], ("mixed", mixed))
 
 
 def test_two_threads_that_fight_for_the_gil_have_their_shares() -> None:
@@ -120,9 +130,4 @@ def test_two_threads_that_fight_for_the_gil_have_their_shares() -> None:
     def soft() -> None:
         accounted(compute, 0.3)
 
-    profile = profile_of(("loud", loud), ("soft", soft))
-    total = truth["loud"] + truth["soft"]
-    expected = shares(Counter({name: truth[name] for name in ("loud", "soft")}), total)
-    assert shares(found(profile, ["loud", "soft"]), total) == pytest.approx(expected, abs=POINTS)
-    inside = shares(Counter({name: truth[name] for name in ("hold_the_gil", "compute")}), total)
-    assert shares(found(profile, ["hold_the_gil", "compute"]), total) == pytest.approx(inside, abs=POINTS)
+    check(["loud", "soft", "hold_the_gil", "compute"], ("loud", loud), ("soft", soft))
