@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import gc
+import sys
 import time
 import tracemalloc
 from collections.abc import Iterable, Iterator
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 from .heap import VALUE_TYPES
 from .profile import Frame, Profile, Sample, Stack
@@ -18,6 +19,8 @@ NO_ALLOC = "alloc_objects and alloc_space are 0: tracemalloc forgets what is fre
 STOPPED = "tracemalloc was stopped by someone else: nothing is known"
 
 COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+
+_MOST_WRAPPERS = 16  # around each other
 
 Line = tuple[str, int]
 """A file and a line in it."""
@@ -109,13 +112,41 @@ class Names:
 
 
 def _codes(filenames: set[str]) -> Iterator[CodeType]:
-    """The code of all functions of those files, what is defined within a function after it."""
-    # The type itself, since __class__ of an object may be code of its own.
-    functions = (found for found in gc.get_objects() if type(found) is FunctionType)
-    codes = {id(code): code for function in functions if (code := function.__code__)}
-    waiting = [code for code in codes.values() if code.co_filename in filenames]
-    inner = {id(found) for code in waiting for found in code.co_consts if type(found) is CodeType}
-    waiting = [code for code in waiting if id(code) not in inner]  # comes after what it is in
+    """The code of the functions of those files, what is defined within a function after it."""
+    waiting = [code for code in _outer_codes() if code.co_filename in filenames]
     for code in waiting:
         yield code
         waiting.extend(found for found in code.co_consts if type(found) is CodeType)
+
+
+def _outer_codes() -> Iterator[CodeType]:
+    """The code of functions and methods of all modules.
+
+    Not of all objects that the garbage collector knows: among them are tuples that other threads are about to
+    make, and whoever holds a reference to one has their code raise SystemError.
+    """
+    seen = set()
+    waiting: list[Any] = [vars(module) for module in list(sys.modules.values()) if type(module) is ModuleType]
+    for names in waiting:
+        for found in list(names.values()):
+            inner = _inner(found)
+            if type(inner) is FunctionType and id(inner.__code__) not in seen:
+                seen.add(id(inner.__code__))
+                yield inner.__code__
+            elif isinstance(inner, type) and id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.append(type.__getattribute__(inner, "__dict__"))
+
+
+def _inner(found: Any) -> Any:
+    # By the type itself, since __class__ and __wrapped__ of an object may be code of its own.
+    kind = type(found)
+    if kind is classmethod or kind is staticmethod:
+        return found.__func__
+    if kind is property:
+        return found.fget
+    for _ in range(_MOST_WRAPPERS):
+        if type(found) is not FunctionType or "__wrapped__" not in found.__dict__:
+            break
+        found = found.__dict__["__wrapped__"]
+    return found
