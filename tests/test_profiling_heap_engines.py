@@ -125,7 +125,7 @@ def ran(code: str) -> str:
         text=True,
         timeout=PATIENCE,
     )
-    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.returncode == 0, done  # memray may have warnings on stderr
     return done.stdout.strip()
 
 
