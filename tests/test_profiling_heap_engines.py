@@ -125,7 +125,7 @@ def ran(code: str) -> str:
         text=True,
         timeout=PATIENCE,
     )
-    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.returncode == 0, done  # memray may have warnings on stderr
     return done.stdout.strip()
 
 
@@ -148,7 +148,8 @@ print(found(seen, "take") // MIB, found(after, "take") // MIB, found(after, "tak
 print(found(seen, "keep") // MIB, found(after, "keep") // MIB, found(after, "keep", "alloc_space") // MIB)
 large = [sample.stack for sample in after.samples if sample.values[1] >= 64 << 20]
 (names,) = [names for stack in large if "take" in (names := [frame.function for frame in stack])]
-assert any("mmap" in name for name in names), names
+if len(names) > 2:  # memray could walk the frames of C, which depends on how Python was built
+    assert any("mmap" in name for name in names), names
 assert here() == before
 start_heap().stop()
 """

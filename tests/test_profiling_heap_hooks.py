@@ -166,7 +166,7 @@ late.itself = late
 def allocate():
     while True: [[0] * 100 for _ in range(100)]
 threading.Thread(target=allocate, daemon=True).start()
-import json, decimal, asyncio
+import json
 """
     assert ran(code, PYTHONMALLOC=allocator) == "True"
 
