@@ -204,6 +204,7 @@ def test_a_program_that_ends_by_a_signal_has_its_status_and_its_profile(app: App
         process.terminate()
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM, errors
+    assert (tmp_path / "wall.pb.gz").exists(), errors
     assert Profile.load(tmp_path / "wall.pb.gz").value_types, errors
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .profiler import Profiler
     from .recording import ProfilerBusyError, Recording
     from .runtime import RuntimeStatistics
-    from .stacks import dump, tasks, threads
+    from .stacks import dump, tasks, text, threads
     from .wall import start_wall
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "start_heap",
     "start_wall",
     "tasks",
+    "text",
     "threads",
 ]
 
@@ -83,7 +84,7 @@ _HOMES = {
     "profiler": ("Profiler",),
     "recording": ("ProfilerBusyError", "Recording"),
     "runtime": ("RuntimeStatistics",),
-    "stacks": ("dump", "tasks", "threads"),
+    "stacks": ("dump", "tasks", "text", "threads"),
     "wall": ("start_wall",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -148,11 +148,17 @@ class _WallRecording:
         while True:
             due += round(period * (0.5 + vary()))
             if wait(timeout=max(due - time.monotonic_ns(), 0) / 1e9):
-                return self._engine.prolong(max(self._end - before, 0))
+                return self._look_last(before)
             now = time.monotonic_ns()
             if self._engine.add(now - before):
                 before = now
             due = max(due, now - period)  # what was missed is not made up for
+
+    def _look_last(self, before: int) -> None:
+        since = max(self._end - before, 0)
+        if before == self._start:
+            self._engine.add(since)  # however short it was, it is not empty
+        self._engine.prolong(since)
 
     def _made(self) -> Profile:
         samples: dict[tuple[Any, ...], list[int]] = {}

@@ -76,9 +76,8 @@ class _Watch:
         """Until it has ended; returns the exit status."""
         self._listen(lambda: self._status is not None or self._is_profiled())
         if self._status is not None:
-            self._client.stop()  # whatever it has left behind
-            self._client.mark()
-            self._listen(lambda: self._marked and self._client.alone, time.monotonic() + _LATE)
+            self._stop_all()  # whatever it has left behind
+            self._listen(self._are_all_done, time.monotonic() + _LATE)
         failed = self._give(output)
         self._listen(lambda: self._status is not None)
         status = self._status or 0
@@ -108,13 +107,22 @@ class _Watch:
             if time.monotonic() >= self._until and not self._stopping:
                 self._stopping = True
                 self._client.stop()  # also those that have begun later
-            if self._held and (self._gathering.idle or time.monotonic() >= self._held_until):
+            if self._held and (self._are_all_done() or time.monotonic() >= self._held_until):
                 self._pass_on()
+
+    def _stop_all(self) -> None:
+        self._marked = False
+        self._client.stop()
+        self._client.mark()
+
+    def _are_all_done(self) -> bool:
+        """Whether all who had connected when they were stopped have left what they had to leave."""
+        return self._marked and self._client.alone
 
     def _take_signal(self, number: int) -> None:
         """Ends the profiles first: the signal may end the processes at once."""
         first, self._stopping = not self._stopping, True
-        self._client.stop()
+        self._stop_all()
         if not _is_from_terminal(number):  # which gives it to the program, too
             self._held.append(number)
         if first:
