@@ -133,7 +133,7 @@ def _outer_codes() -> Iterator[CodeType]:
             if type(inner) is FunctionType and id(inner.__code__) not in seen:
                 seen.add(id(inner.__code__))
                 yield inner.__code__
-            elif isinstance(inner, type) and id(inner) not in seen:
+            elif issubclass(type(inner), type) and id(inner) not in seen:
                 seen.add(id(inner))
                 waiting.append(type.__getattribute__(inner, "__dict__"))
 
