@@ -12,8 +12,9 @@ from ._frames import Lines
 from ._labels import ThreadNames
 from .profile import Frame, Label, Stack
 
-LOOK_SECONDS = 0.1
-"""Between two looks at what was sampled, and at which threads there are."""
+MOST_LOOK_SECONDS, LEAST_LOOK_SECONDS = 0.25, 0.05
+"""Between two looks at what was sampled, and at which threads there are. Each wakes a thread up."""
+SAMPLES_OF_A_LOOK = 50  # for which the rings have room, at a hundred frames or so
 
 
 class SignalEngine:
@@ -24,6 +25,7 @@ class SignalEngine:
 
     def __init__(self, sampler: ModuleType, frequency: float, labels: bool) -> None:
         self._period = round(1e9 / frequency)
+        self._pause = min(max(SAMPLES_OF_A_LOOK / frequency, LEAST_LOOK_SECONDS), MOST_LOOK_SECONDS)
         self._names = ThreadNames()
         if labels:
             _landmarks.learn()
@@ -44,7 +46,7 @@ class SignalEngine:
 
     def _run(self) -> None:
         try:
-            while not self._wake.acquire(timeout=LOOK_SECONDS):
+            while not self._wake.acquire(timeout=self._pause):
                 self._sampler.look()
         finally:
             self._ended.release()
