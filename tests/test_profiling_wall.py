@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider as StockTracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, Tracer, use_span
 
 import otlpfast
-from otlpfast.profiling import ProfilerBusyError, Sample, start_wall, wall
+from otlpfast.profiling import ProfilerBusyError, RuntimeStatistics, Sample, start_cpu, start_wall, wall
 from otlpfast.profiling._labels import SPAN_KEY, ThreadNames, context_variable
 from otlpfast.profiling._native import sampler
 
@@ -423,3 +423,17 @@ def test_nothing_is_kept_when_a_profile_is_gone() -> None:
             until(lambda: counts() == before, "references are given back")
         finally:
             done.set()
+
+
+def test_threads_that_take_profiles_are_left_out() -> None:
+    with RuntimeStatistics():
+        cpu = start_cpu()
+        try:
+            profile = start_wall().stop()  # at the least, one look
+        finally:
+            cpu.stop()
+    assert profile.samples
+    named = {value for sample in profile.samples for key, value in sample.labels if key == "thread"}
+    assert "MainThread" in named and "otlpfast-runtime-statistics" not in named
+    outermost = {sample.stack[-1].filename for sample in profile.samples}
+    assert not any("_cpu_" in filename for filename in outermost)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import random
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -22,10 +23,18 @@ MOST_COUNTS = 1 << 15
 END_SECONDS = 5.0
 """How long ``stop()`` waits for the sampler, which needs the GIL once more to end."""
 
+TRIES = 100  # of a last look, where the list of threads is about to change
+
 _BIAS = (
     "wall: a thread that holds the GIL is seen where it lets go of it; waits are seen right",
     "wall: a look stands for the time from halfway to the one before until halfway to the next",
 )
+
+_OWN = {
+    os.path.join(os.path.dirname(__file__), f"{name}.py")
+    for name in ("_cpu_gil", "_cpu_signal", "_ordered", "periodic", "runtime")
+}
+"""What runs in threads that are not the application's."""
 
 Result = tuple[Stack, "Work | None", int, int]
 """Stack, what was worked on, how often it was seen, and nanoseconds."""
@@ -156,13 +165,16 @@ class _WallRecording:
 
     def _look_last(self, before: int) -> None:
         since = max(self._end - before, 0)
-        if before == self._start:
-            self._engine.add(since)  # however short it was, it is not empty
+        for _ in range(TRIES if before == self._start else 0):  # however short it was, it is not empty
+            if self._engine.add(since):
+                break
         self._engine.prolong(since)
 
     def _made(self) -> Profile:
         samples: dict[tuple[Any, ...], list[int]] = {}
         for stack, work, count, nanos in self._engine.results():
+            if _is_own(stack):
+                continue
             labels = work.labels(self._engine.names) if work is not None else ()
             values = samples.setdefault((stack, labels), [0, 0])
             values[0] += count
@@ -183,6 +195,12 @@ class _WallRecording:
             period=self._period,
             comments=tuple(comments),
         )
+
+
+def _is_own(stack: Stack) -> bool:
+    """Whether it is of a thread that profiling has started for itself."""
+    begun = next((frame for frame in reversed(stack) if frame.filename != threading.__file__), None)
+    return begun is not None and begun.filename in _OWN
 
 
 class _NativeEngine:
