@@ -38,6 +38,8 @@ cdef class _KnownThreads:
                 self.names.forget(self.before[i].key)
         self.turn += 1
         for i in range(look.count):
+            if not look.seen[i].depth:  # yet to begin: it has the ident of the thread that made it (3.11)
+                continue
             self.known[i].looks += 1
             if self.known[i].looks <= 2 or self.turn % look.count == i:
                 self.known[i].label = self.names.of(self.known[i].key, look.seen[i].thread.ident)
