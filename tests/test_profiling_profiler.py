@@ -293,9 +293,17 @@ def waits(thread: int) -> bool:
     return frame is not None and frame.f_code is wait.__code__
 
 
+@pytest.fixture(name="interruptible")
+def interruptible_fixture() -> Iterator[None]:
+    """Whatever whoever started the tests has said: what runs in a shell's background ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals of threads")
 @pytest.mark.parametrize("take", ["cpu", "run_full_profile"])
-def test_ctrl_c_ends_a_profile_and_goes_on(take: str) -> None:
+def test_ctrl_c_ends_a_profile_and_goes_on(take: str, interruptible: None) -> None:
     here = threading.get_ident()
 
     def interrupt() -> None:

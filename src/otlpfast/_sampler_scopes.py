@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol, runtime_checkable
 
 from opentelemetry.sdk.trace.sampling import ParentBased, Sampler
-
-
-@runtime_checkable
-class _Scoped(Protocol):
-    def of_scope(self, name: str) -> Sampler: ...
-
 
 _PARTS = (
     "_root",
@@ -24,14 +17,16 @@ _PARTS = (
 
 def sampler_of_scope(sampler: Sampler, name: str) -> Sampler:
     """The sampler for the spans of a scope: mostly the same."""
-    if isinstance(sampler, _Scoped):
-        return sampler.of_scope(name)
-    if not isinstance(sampler, ParentBased):
+    of_scope = getattr(type(sampler), "of_scope", None)  # of its own, not what a wrapper passes on
+    if of_scope is not None:
+        scoped: Sampler = of_scope(sampler, name)
+        return scoped
+    if not isinstance(sampler, ParentBased) or not all(hasattr(sampler, part) for part in _PARTS):
         return sampler
     parts = {part: getattr(sampler, part) for part in _PARTS}
-    of_scope = {part: sampler_of_scope(asked, name) for part, asked in parts.items()}
-    if all(of_scope[part] is parts[part] for part in _PARTS):
+    of_this = {part: sampler_of_scope(asked, name) for part, asked in parts.items()}
+    if all(of_this[part] is parts[part] for part in _PARTS):
         return sampler
     made = copy.copy(sampler)
-    vars(made).update(of_scope)
+    vars(made).update(of_this)
     return made

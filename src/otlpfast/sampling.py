@@ -10,6 +10,7 @@ Or by ``OTEL_TRACES_SAMPLER``; docs/sampling.md has the names.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -153,8 +154,8 @@ class RuleBasedSampler(Sampler):
         if not any(rule.scope is not None for rule in self.rules):
             return self
         rules = [rule for rule in self.rules if rule.matches_scope(name)]
-        made = RuleBasedSampler(rules, self.default)
-        made._scope = name
+        made = copy.copy(self)
+        made.rules, made._scope = tuple(rules), name
         return made
 
     def should_sample(

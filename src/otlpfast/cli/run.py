@@ -122,7 +122,7 @@ def find_command(words: Sequence[str], *, module: bool) -> list[str] | None:
     is_path = os.path.dirname(name) != ""
     if os.path.exists(name) and (
         name.endswith((".py", ".pyz", ".pyw"))
-        or os.path.isdir(name)
+        or os.path.isfile(os.path.join(name, "__main__.py"))
         or (is_path and not os.access(name, os.X_OK))
     ):
         return [sys.executable, *words]
@@ -144,5 +144,6 @@ def _environment(served: dict[str, str]) -> dict[str, str]:
 
 def put_first(environment: dict[str, str], folder: str) -> None:
     """Has Python processes import from that folder before all others."""
-    path = [name for name in environment.get("PYTHONPATH", "").split(os.pathsep) if name]
+    given = environment.get("PYTHONPATH", "")
+    path = given.split(os.pathsep) if given else []  # an empty entry is the current directory
     environment["PYTHONPATH"] = os.pathsep.join([folder, *(name for name in path if name != folder)])

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from types import ModuleType
 
-from .._threads import real, start_real
+from .._threads import are_real, real, start_real
 from . import _landmarks
 from ._frames import Lines
 from ._labels import ThreadNames
@@ -36,7 +36,8 @@ class SignalEngine:
         self._ended.acquire()
         self._sampler.start()
         self._hook = sampler.ThreadHook(threading.Thread._bootstrap_inner)  # type: ignore[attr-defined]
-        threading.Thread._bootstrap_inner = self._hook  # type: ignore[attr-defined]
+        if are_real():  # greenlets would begin and end the thread that they run in
+            threading.Thread._bootstrap_inner = self._hook  # type: ignore[attr-defined]
         try:
             start_real(self._run)
         except BaseException:

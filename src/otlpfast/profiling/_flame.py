@@ -55,7 +55,7 @@ def flame_graph(
         f'<svg xmlns="http://www.w3.org/2000/svg" class="otlpfast-flame" width="{WIDTH}" height="{height}"',
         f' viewBox="0 0 {WIDTH} {height}" role="group" aria-label="{label}">\n',
         f"<title>{heading}</title>\n",
-        f"<style><![CDATA[\n{_static('flame.css')}]]></style>\n" if alone else "",
+        f"<style><![CDATA[{inlined('flame.css')}]]></style>\n" if alone else "",
         '<rect class="ground" width="100%" height="100%"/>\n',
         _line("heading line", 24, heading),
         _line("note line", 44, _text(_summary(profile, tree, unit))),
@@ -67,7 +67,7 @@ def flame_graph(
         f'<rect class="controls" x="{MARGIN}" y="{top + 20}" width="0" height="36"/>\n',
         f'<text class="detail" x="{MARGIN}" y="{top + 68}"></text>\n',
         frames,
-        f"<script><![CDATA[\n{_static('flame.js')}]]></script>\n" if alone else "",
+        f"<script><![CDATA[{inlined('flame.js')}]]></script>\n" if alone else "",
         "</svg>\n",
     ]
     return "".join(parts)
@@ -186,5 +186,6 @@ def _text(text: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def _static(name: str) -> str:
-    return (files(__package__) / "static" / name).read_text("utf-8")
+def inlined(name: str) -> str:
+    """A style or script of the picture, as it is in there."""
+    return "\n" + (files(__package__) / "static" / name).read_text("utf-8")

@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -102,8 +103,14 @@ class ProcessReader:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._process: Any = self._psutil.Process() if self._psutil else None
-        self.begun: float = self._process.create_time() if self._process else self._loaded
+        self._process: Any = None
+        self.begun = self._loaded
+        if self._psutil is None:
+            return
+        # /proc may not be there, or not ours to read.
+        with suppress(OSError, self._psutil.Error):
+            process = self._psutil.Process()
+            self.begun, self._process = process.create_time(), process
 
     def read(self) -> Usage:
         """The present usage."""

@@ -117,7 +117,10 @@ def _directories(uid: int) -> list[str]:
     """Where a process of that user may have announced itself, the best place first."""
     own = os.environ.get("XDG_RUNTIME_DIR", "") if uid == _uid() else ""
     runtime = [os.path.join(folder, "otlpfast") for folder in (own, f"/run/user/{uid}") if folder]
-    temporary = [os.path.join(folder, f"otlpfast-{uid}") for folder in (tempfile.gettempdir(), "/tmp")]
+    folders = ["/tmp"]
+    with suppress(OSError):  # there is none that can be written
+        folders.insert(0, tempfile.gettempdir())
+    temporary = [os.path.join(folder, f"otlpfast-{uid}") for folder in folders]
     return list(dict.fromkeys([*runtime, *temporary]))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from opentelemetry import trace
 
 from .config import ProfileConfig
 from .profile import Profile
-from .recording import Recording
+from .recording import ProfilerBusyError, Recording
 
 SPAN = "otlpfast.profile"
 ID, KINDS, SECONDS, MISSING = (f"{SPAN}.{name}" for name in ("id", "kinds", "seconds", "missing"))
@@ -104,7 +105,8 @@ class Run:
         if seconds is not None:
             attributes[SECONDS] = seconds
         # Not made the current one: what the application does meanwhile is no part of it.
-        self._span = trace.get_tracer("otlpfast.profiling").start_span(SPAN, attributes=attributes)
+        tracer, begun = trace.get_tracer("otlpfast.profiling"), time.time_ns()
+        self._span: trace.Span = trace.INVALID_SPAN
         try:
             for kind in reversed(kinds):  # cpu last, so as not to see the others begin
                 try:
@@ -114,8 +116,11 @@ class Run:
                         raise
                     self.missing[kind] = str(error) or type(error).__name__
         except BaseException as error:
+            if not isinstance(error, ProfilerBusyError):  # nothing is wrong: there is one
+                self._span = tracer.start_span(SPAN, attributes=attributes, start_time=begun)
             self._abandon(error)
             raise
+        self._span = tracer.start_span(SPAN, attributes=attributes, start_time=begun)
 
     def stop(self) -> dict[str, Profile]:
         """Ends all of them, and gives what was found by kind; a second call gives the same again."""

@@ -102,6 +102,9 @@ class ThreadHook:
 
 def can_sample_cpu() -> bool: ...
 def forget_cpu() -> None: ...
+def pause_cpu(paused: bool) -> None:
+    """Whether the calling thread's timer stands still: while it forks."""
+
 def learn_spans(
     variable: ContextVar[Any] | None,
     context: type,

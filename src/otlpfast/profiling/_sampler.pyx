@@ -9,7 +9,7 @@ from sys import intern
 
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.errno cimport ESRCH, errno
+from libc.errno cimport EAGAIN, EBUSY, ESRCH, errno
 from libc.math cimport llround
 from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc

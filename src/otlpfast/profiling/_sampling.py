@@ -38,7 +38,11 @@ class HeapSpell:
         self._hold = HeapHold(config)
         self._gc = gc
         self._done: Profile | None = None
-        self._before = self._hold.recording.snapshot() if was_on and not cumulative else None
+        try:
+            self._before = self._hold.recording.snapshot() if was_on and not cumulative else None
+        except BaseException:
+            self._hold.release()
+            raise
 
     def stop(self) -> Profile:
         """Ends it; a second call gives the same again."""
@@ -55,10 +59,20 @@ class ContentionSpell:
     def __init__(self, kind: str, config: ProfileConfig) -> None:
         from . import contention
 
+        block, mutex = config.block_rate, config.mutex_fraction
+        # It may be on for the other kind alone.
+        if kind == "block" and block is None and not contention.is_on(kind):
+            block = contention.BLOCK_RATE
+        elif kind == "mutex" and mutex is None and not contention.is_on(kind):
+            mutex = contention.MUTEX_FRACTION
         self._take: Callable[[], Profile] = contention.block if kind == "block" else contention.mutex
-        self._contention = contention.start_contention(config.block_rate, config.mutex_fraction)
+        self._contention = contention.start_contention(block, mutex)
         self._done: Profile | None = None
-        self._before = self._take()
+        try:
+            self._before = self._take()
+        except BaseException:
+            self._contention.stop()
+            raise
 
     def stop(self) -> Profile:
         """Ends it; a second call gives the same again."""

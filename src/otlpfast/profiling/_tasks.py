@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import sys
 from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 from ._frames import MOST_FRAMES, Lines
 from ._labels import UNNAMED
 from ._look import Seen
+from ._waits import OWN_FILES
 from .profile import Frame, Stack
 
 MOST_TASKS = 64
@@ -124,6 +126,8 @@ class _Chains:
 
     def _add(self, frames: list[Frame], awaited: Any) -> None:
         frame = _frame_of(awaited)
+        if frame is not None and frame.f_code.co_filename in OWN_FILES:
+            return
         if frame is not None:
             frames.append(self._lines.frame(frame.f_code, frame.f_lineno))
         elif isinstance(code := _first(awaited, "cr_code", "gi_code", "ag_code"), CodeType):
@@ -145,12 +149,19 @@ def _meant(last: Any, future: Any) -> list[Any]:
         return children
     module: Any = sys.modules["asyncio.tasks"]
     frame = _frame_of(last)
-    if frame is not None and frame.f_code is module._wait.__code__:
+    if frame is not None and frame.f_code is inspect.unwrap(module._wait).__code__:
         return list(frame.f_locals["fs"])
-    if frame is not None and frame.f_code is module.wait_for.__code__ and "fut" in frame.f_locals:
+    if (
+        frame is not None
+        and frame.f_code is inspect.unwrap(module.wait_for).__code__
+        and "fut" in frame.f_locals
+    ):
         return [frame.f_locals["fut"]]  # CPython 3.11 and older
-    if frame is not None and type(group := frame.f_locals.get("self")).__name__ == "TaskGroup":
-        return list(getattr(group, "_tasks", ()))
+    # Only there: before CPython 3.13 a frame keeps what f_locals has shown.
+    if frame is not None and frame.f_code.co_name in ("__aexit__", "_aexit"):
+        group = frame.f_locals.get("self")
+        if type(group).__name__ == "TaskGroup":
+            return list(getattr(group, "_tasks", ()))
     for callback, *_ in getattr(future, "_callbacks", None) or ():
         if getattr(callback, "__qualname__", "") == "shield.<locals>._outer_done_callback":
             names = callback.__code__.co_freevars
@@ -165,9 +176,17 @@ def _awaited(outermost: Any) -> Iterator[Any]:
         steps += 1
         if _first(current, "cr_code", "gi_code", "ag_code") is not None:
             yield current
-            current = _first(current, "cr_await", "gi_yieldfrom", "ag_await")
+            current = _first(current, "cr_await", "gi_yieldfrom", "ag_await") or _measured_by(current)
         else:
             current = _wrapped(current)
+
+
+def _measured_by(waiter: Any) -> Any:
+    """The coroutine that contention's ``_resumed()`` goes on with, which the interpreter does not know of."""
+    frame = _frame_of(waiter)
+    if frame is None or frame.f_code.co_filename not in OWN_FILES or frame.f_code.co_name != "_resumed":
+        return None
+    return frame.f_locals.get("coroutine")
 
 
 def _wrapped(awaitable: Any) -> Any:

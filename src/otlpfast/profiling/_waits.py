@@ -8,6 +8,7 @@ import random
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
@@ -93,6 +94,7 @@ class Waits:
 
     def __init__(self, block_rate: int, mutex_fraction: int) -> None:
         self.block_rate, self.mutex_fraction = block_rate, mutex_fraction
+        self._last = block_rate, mutex_fraction  # which were in force at the end
         self._ended: int | None = None
         self.forget()
 
@@ -103,6 +105,7 @@ class Waits:
         self._busy: set[int] = set()  # threads that are being counted
         self._table = StackTable(MOST_STACKS)
         self._totals: dict[_Key, list[float]] = {}
+        self._late: deque[tuple[_Key, float, int]] = deque(maxlen=MOST_SAMPLES)  # to be added to the totals
         self._holders: dict[int, CodeType] = {}
         self._began_unix_nano, self._began = time.time_ns(), time.monotonic_ns()
         if self._ended is not None:
@@ -111,6 +114,7 @@ class Waits:
 
     def end(self) -> None:
         """From now on nothing is counted; what was stays."""
+        self._last = self.block_rate, self.mutex_fraction
         self.block_rate = self.mutex_fraction = 0
         self._ended = time.monotonic_ns()
 
@@ -157,14 +161,28 @@ class Waits:
             stack = self._table.add_current()
             task = _task_name() if in_task else ""
             key: _Key = (kind, stack, leaf, place, _thread_name(thread), task, *_span())
-            with self._changing:
-                if key not in self._totals and len(self._totals) >= MOST_SAMPLES:
-                    key = kind, stack, leaf, None, "", "", 0, 0, ""
-                total = self._totals.setdefault(key, [0, 0])
-                total[0] += count
-                total[1] += delay
+            self._late.append((key, count, delay))
+            # Not waited for: whoever has it may be in a finaliser that waits for a lock of ours.
+            changing = self._changing
+            if changing.acquire(blocking=False):
+                try:
+                    self._take_in()
+                finally:
+                    changing.release()
         finally:
             self._busy.discard(thread)
+
+    def _take_in(self) -> None:
+        while True:
+            try:
+                key, count, delay = self._late.popleft()
+            except IndexError:
+                return
+            if key not in self._totals and len(self._totals) >= MOST_SAMPLES:
+                key = (*key[:3], None, "", "", 0, 0, "")
+            total = self._totals.setdefault(key, [0, 0])
+            total[0] += count
+            total[1] += delay
 
     def profile(self, kind: str) -> Profile:
         """All of a kind that was counted since the beginning."""
@@ -209,15 +227,18 @@ class Waits:
                 thread
             )  # the lock is re-entrant: a signal handler may not change what is looked through
             with self._changing:
+                if not is_busy:  # or whoever was interrupted is looking through it
+                    self._take_in()
                 return [(key, *total) for key, total in self._totals.items() if key[0] == kind]  # type: ignore[misc]
         finally:
             if not is_busy:
                 self._busy.discard(thread)
 
     def _period(self, kind: str) -> tuple[int, ValueType]:
+        rates = (self.block_rate, self.mutex_fraction) if self._ended is None else self._last
         if kind == "block":
-            return self.block_rate, ValueType("delay", "nanoseconds")
-        return self.mutex_fraction, ValueType("contentions", "count")
+            return rates[0], ValueType("delay", "nanoseconds")
+        return rates[1], ValueType("contentions", "count")
 
     def _stack(self, number: int, leaf: Frame | None) -> Stack | None:
         """None where a wait was a part of another one, which was counted as well."""

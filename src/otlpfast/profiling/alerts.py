@@ -145,16 +145,16 @@ class Alerts:
         return tuple(changed)
 
     def _step(self, threshold: Threshold, snapshot: RuntimeSnapshot) -> Alert | None:
+        state = self._states[threshold.name]
         try:
             value = threshold.read(snapshot)
+            if value is None:
+                return None
+            is_other = bool(value < threshold.end if state.active else value > threshold.above)
         except Exception as error:
             text = "alert %s can't be read: %s: %s"
             self._log.warning(threshold.name, text, threshold.name, type(error).__name__, error)
             return None
-        if value is None:
-            return None
-        state = self._states[threshold.name]
-        is_other = value < threshold.end if state.active else value > threshold.above
         state.streak = state.streak + 1 if is_other else 0
         if state.streak < threshold.readings:
             return None

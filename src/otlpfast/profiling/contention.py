@@ -113,9 +113,12 @@ def start_contention(block_rate: int | None = None, mutex_fraction: int | None =
     return handle
 
 
-def is_on() -> bool:
-    """Whether contention is being profiled."""
-    return bool(_handles)
+def is_on(kind: str = "") -> bool:
+    """Whether contention is being profiled: of that kind, ``block`` or ``mutex``, or any."""
+    newest = _handles[-1] if _handles else None
+    if newest is None or not kind:
+        return newest is not None
+    return bool(newest.block_rate if kind == "block" else newest.mutex_fraction)
 
 
 def block() -> Profile:

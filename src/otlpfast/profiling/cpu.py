@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import contextlib
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -87,15 +85,19 @@ class _CpuRecording:
             if self._end:
                 return
             self._end = time.monotonic_ns()
-            self._cpu = time.process_time_ns() - self._cpu
-            if _running is self:
-                _running = None
-            if self._engine is not None:
-                self._engine.end()
+            try:
+                self._cpu = time.process_time_ns() - self._cpu
+            finally:  # a signal handler may raise anywhere: nobody else would end it
+                if _running is self:
+                    _running = None
+                if self._engine is not None:
+                    self._engine.end()
 
     def forget(self) -> None:
         """This is a child of the process in which it was started, which has all that was found."""
         self._end = self._end or time.monotonic_ns()
+        if isinstance(self._engine, SignalEngine):
+            self._engine.unhook()
         self._engine = None
 
     def _made(self) -> Profile:
@@ -134,7 +136,6 @@ def _engine(frequency: float, labels: bool) -> _Engine:
 
 _lock = threading.RLock()  # a signal handler may stop what it interrupts the start or the end of
 _running: _CpuRecording | None = None
-_masks: dict[int, set[int | signal.Signals]] = {}  # of threads that are forking
 
 
 def _end_running() -> None:
@@ -143,15 +144,13 @@ def _end_running() -> None:
 
 
 def _before_fork() -> None:
-    # Older kernels begin a fork anew whenever a signal comes: one that takes longer than a period never ends.
-    if _running is not None and hasattr(signal, "SIGPROF"):
-        _masks[_thread.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF})
+    if sampler is not None:
+        sampler.pause_cpu(True)
 
 
 def _after_fork() -> None:
-    mask = _masks.pop(_thread.get_ident(), None)
-    if mask is not None and signal.SIGPROF not in mask:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
+    if sampler is not None:
+        sampler.pause_cpu(False)
 
 
 def _after_fork_in_child() -> None:
@@ -162,8 +161,6 @@ def _after_fork_in_child() -> None:
     if _running is not None:
         _running.forget()
         _running = None
-    _after_fork()
-    _masks.clear()
 
 
 atexit.register(_end_running)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from .._components import variable
 from ..environment_variables import OTLPFAST_PPROF_TOKEN
 from ..web.guard import Address, Guard
 from ..web.listener import Listener, Served, admit, served
@@ -40,6 +41,7 @@ class PprofServer(Served):
         max_seconds: float = MAX_SECONDS,
     ) -> None:
         """See ``enable_pprof_http()``."""
+        token = variable(OTLPFAST_PPROF_TOKEN) or None if token is None else token
         where = admit(address, token, OTLPFAST_PPROF_TOKEN)
         site = Site(Guard(where, token), max_seconds)
         with ExitStack() as undo:
@@ -78,7 +80,8 @@ def enable_pprof_http(
     Args:
         address: HOST:PORT, or a PORT of 127.0.0.1; port 0 takes a free one, which ``url`` has.
         token: who knows it may ask: as the password in the URL, ``?token=``, or ``Authorization: Bearer``.
-            Without one, only addresses of this machine alone are allowed.
+            By default ``OTLPFAST_PPROF_TOKEN``; without either, only addresses of this machine alone are
+            allowed.
         heap: the heap is sampled from now on, so that ``heap`` and ``allocs`` are of all since then; without,
             they take ``?seconds=``.
         block_rate: nanoseconds of waiting for each of which, on average, one wait is recorded from now on;

@@ -62,7 +62,7 @@ class RuntimeStatistics:
         self._lags = LoopLags()
         self._latencies = Latencies() if alerts is not None and alerts.needs_latency else None
         self._log = RateLimitedLog(_logger)
-        self._reading = threading.Lock()
+        self._reading = threading.RLock()  # a signal handler or a finaliser may ask in between
         self._stopping: threading.Event | None = None  # None while it does not run
         _all.add(self)
 
@@ -171,7 +171,7 @@ class RuntimeStatistics:
         )
 
     def _in_child(self) -> None:
-        self._reading = threading.Lock()
+        self._reading = threading.RLock()
         self._lags = LoopLags()  # the loops are the parent's
         self.latest = None
         if self._stopping is not None:

@@ -19,7 +19,8 @@ def serve(address: str = "127.0.0.1:0", token: str | None = None) -> Server:
 
     Args:
         address: HOST:PORT, or a PORT of 127.0.0.1; port 0 takes a free one, which ``url`` has.
-        token: who knows it may see the page. Without one, only addresses of this machine alone are allowed.
+        token: who knows it may see the page; by default ``OTLPFAST_WEB_TOKEN``. Without either, only
+            addresses of this machine alone are allowed.
 
     Raises:
         TypeError, ValueError: an argument of the wrong kind, or one that is not allowed.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .. import _tap
+from .._components import variable
 from ..batch import SpanBatch
 from ..environment_variables import OTLPFAST_WEB_TOKEN
 from .figures import Figures, hurry
@@ -59,6 +60,7 @@ class Server(Served):
     _listener: PageListener | None
 
     def __init__(self, address: str, token: str | None = None) -> None:
+        token = variable(OTLPFAST_WEB_TOKEN) or None if token is None else token
         where = admit(address, token, OTLPFAST_WEB_TOKEN)
         listener = PageListener(where, Guard(where, token))
         super().__init__(listener, "otlpfast-web")

@@ -7,14 +7,14 @@ import os
 import queue
 import sys
 import time
+import zipfile
 from contextlib import suppress
 
 from ...profiling import _registry
-from ...profiling._directory import write_private
 from ...profiling._order import FULL, Order
 from ..console import Console
 from . import fail, seconds_of
-from .client import Client, check_system
+from .client import SCRIPT, Client, check_system
 from .gathering import Gathering
 from .output import Nothing, Output
 from .remote import Problem, Server, fetch_and_give
@@ -58,11 +58,8 @@ def _ask(arguments: argparse.Namespace, owner: int, output: Output) -> int:
     pid = arguments.pid
     seconds = seconds_of(arguments) or 0.001  # a look now
     order = Order(arguments.kind, seconds, frequency=arguments.frequency)
-    with Client(order, owner) as client:
-        script = os.path.join(client.directory, "begin.py")
-        write_private(script, _script(client.directory))
-        if owner != os.geteuid():
-            os.chown(script, owner, -1)
+    with Client(order, owner, _script) as client:
+        script = os.path.join(client.directory, SCRIPT)
         try:
             sys.remote_exec(pid, script)  # type: ignore[attr-defined]
         except (OSError, RuntimeError, ValueError) as error:
@@ -71,7 +68,7 @@ def _ask(arguments: argparse.Namespace, owner: int, output: Output) -> int:
         try:
             _follow(client, gathering, f"{arguments.kind} profile of process {pid}", seconds)
             path = gathering.give(output, pid)
-        except (Nothing, OSError) as error:
+        except (Nothing, OSError, ValueError, zipfile.BadZipFile) as error:
             return fail(error)
     if path is not None:
         print(path)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
 import queue
 import shutil
 import socket
+import stat
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
+from ...profiling._directory import write_private
 from ...profiling._order import SOCKET, Order
 from ...profiling.profile import Profile, Sample
+
+SCRIPT = "begin.py"
+"""What a process is asked to run, in the directory of an order."""
 
 _LONGEST_SOCKET_PATH = 100  # bytes; systems take 104 or 108
 
@@ -37,13 +43,19 @@ class Event(NamedTuple):
 class Client:
     """An order, and the processes that take it; a context manager.
 
+    Args:
+        owner: the user whose process is to take it.
+        script: what it is asked to run, for the directory.
+
     Attributes:
         directory: where the order is.
         events: what happens, as it does.
         stopping: whether processes are told to end their profiles.
     """
 
-    def __init__(self, order: Order, owner: int | None = None) -> None:
+    def __init__(
+        self, order: Order, owner: int | None = None, script: Callable[[str], bytes] | None = None
+    ) -> None:
         self.directory = _make_directory()
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -51,6 +63,8 @@ class Client:
         self.stopping = False
         try:
             order.save(self.directory)
+            if script is not None:  # before the directory is anybody else's
+                write_private(os.path.join(self.directory, SCRIPT), script(self.directory))
             self._listener = socket.socket(socket.AF_UNIX)
             self._listener.bind(os.path.join(self.directory, SOCKET))
             self._listener.listen(64)
@@ -88,8 +102,13 @@ class Client:
         return not connected and self.events.empty()
 
     def read(self, name: str) -> bytes:
-        """What a process has left."""
-        return Path(self.directory, os.path.basename(name)).read_bytes()
+        """What a process has left; OSError for what is no file of its own."""
+        # Where root profiles a process of another user, that user can put anything there.
+        path = os.path.join(self.directory, os.path.basename(name))
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "no regular file", path)
+            return file.read()
 
     def __enter__(self) -> Client:
         return self

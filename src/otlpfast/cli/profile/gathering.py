@@ -47,7 +47,9 @@ class Gathering:
             self._active.pop(event.guest, None)
             self.reasons.append(f"process {event.pid}: {event.detail}")
         elif event.what == "gone" and self._active.pop(event.guest, None) is not None:
-            self.reasons.append(f"process {event.pid} ended before its profile could be taken from it")
+            self.reasons.append(
+                f"process {event.pid} ended, or became another program, before its profile could be taken"
+            )
 
     def give(self, output: Output, first: int, stream: TextIO | None = None) -> str | None:
         """Shows or writes all that was left; gives the path of the file.

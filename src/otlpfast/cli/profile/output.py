@@ -82,7 +82,7 @@ class Output:
                 table = str(profile.top(self._top or _ROWS, self._value, self._by))
             except ValueError as error:
                 raise Nothing(str(error)) from None
-            print(table, end="", file=stream or sys.stdout)
+            print(table, file=stream or sys.stdout)
         if self._path is not None:
             return self._write(lambda path: profile.save(path))
         return None

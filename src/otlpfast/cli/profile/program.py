@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -144,7 +145,7 @@ class _Watch:
             )
         try:
             path = self._gathering.give(output, self._program.pid, sys.stderr)
-        except (Nothing, OSError) as error:
+        except (Nothing, OSError, ValueError, zipfile.BadZipFile) as error:
             return fail(error)
         if path is not None:
             print(f"otlpfast profile: {path}", file=sys.stderr)

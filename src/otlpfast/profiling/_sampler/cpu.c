@@ -40,6 +40,7 @@ static struct sigaction before;
 static int is_installed, reads_labels;
 static uint32_t serials, turn, hint;
 static uint64_t written;
+static pid_t owner; /* a child of fork() has its parent's places until it is told to forget them */
 
 /* The handler. */
 
@@ -90,6 +91,7 @@ static void write_sample(otlpfast_watched *watched, int depth, uint32_t labels, 
     if (is_same(ring->last, ring->frames, depth, labels) && add_to_last(ring->last, ticks)) return;
     if (depth > 0) size += (uint32_t)depth * sizeof(otlpfast_frame);
     if (labels == OTLPFAST_OTHERS) size += sizeof(otlpfast_labels);
+    size = (size + 15) & ~15u; /* a header has room at the end of the ring */
     otlpfast_sample *sample = reserve(ring, size, &end);
     if (sample == NULL) {
         __atomic_fetch_add(&watched->lost, ticks, __ATOMIC_RELAXED);
@@ -198,9 +200,9 @@ static int tid_of(const PyThreadState *thread) {
     return (int)thread->native_thread_id;
 #else
     clockid_t clock;
-    char around[1024]; /* more than glibc looks at; a thread that ended without telling Python has it no more */
+    _Alignas(64) char around[1024]; /* more than glibc looks at; a thread that ended without telling Python has it no more */
     if (!otlpfast_peek(around, (void *)thread->thread_id, sizeof around)) return 0;
-    return pthread_getcpuclockid((pthread_t)thread->thread_id, &clock) ? 0 : (int)~(clock >> 3);
+    return pthread_getcpuclockid((pthread_t)around, &clock) ? 0 : (int)~(clock >> 3);
 #endif
 }
 
@@ -241,6 +243,10 @@ static otlpfast_watched *find_free(void) {
 }
 
 otlpfast_watched *otlpfast_cpu_watch(PyThreadState *thread) {
+    if (getpid() != owner) {
+        errno = ESRCH;
+        return NULL;
+    }
     otlpfast_watched *watched = otlpfast_cpu_find(thread);
     if (watched == NULL) {
         int tid = tid_of(thread);
@@ -271,6 +277,19 @@ otlpfast_watched *otlpfast_cpu_watch(PyThreadState *thread) {
     return watched;
 }
 
+/* A fork that takes longer than a period would never end on older kernels, which begin it anew at each signal. */
+void otlpfast_cpu_pause(PyThreadState *thread, int paused) {
+    const otlpfast_watched *watched = getpid() == owner ? otlpfast_cpu_find(thread) : NULL;
+    struct itimerspec times = {{0, 0}, {0, 0}};
+    if (watched == NULL || watched->timer < 0) return;
+    if (!paused) {
+        times.it_interval.tv_sec = (time_t)(period / 1000000000);
+        times.it_interval.tv_nsec = (long)(period % 1000000000);
+        times.it_value = times.it_interval;
+    }
+    syscall(SYS_timer_settime, watched->timer, 0, &times, NULL);
+}
+
 void otlpfast_cpu_turn(void) {
     turn++;
     hint = 0;
@@ -280,21 +299,23 @@ int otlpfast_cpu_is_over(const otlpfast_watched *watched) {
     return watched->serial != 0 && watched->turn != turn;
 }
 
-uint32_t otlpfast_cpu_unwatch(otlpfast_watched *watched) {
-    if (watched->serial == 0) return 0;
-    uint64_t used = read_clock(clock_of(watched)) - watched->begin, taken = watched->taken;
-    __atomic_store_n(&watched->serial, 0, __ATOMIC_SEQ_CST);
-    if (watched->timer < 0) return 0;
-    syscall(SYS_timer_delete, watched->timer);
-    if ((int64_t)used < (int64_t)watched->first) return 0; /* also if the thread, and its clock, are gone */
-    uint64_t due = (used - watched->first) / period + 1;
-    return due > taken && due - taken < TAKEN ? (uint32_t)(due - taken) : 0;
-}
-
 /* A handler that saw the serial before it was 0 is on its way. */
 static void wait_for_handler(const otlpfast_watched *watched) {
     const struct timespec moment = {0, 20000};
     while (__atomic_load_n(&watched->busy, __ATOMIC_SEQ_CST)) nanosleep(&moment, NULL);
+}
+
+uint32_t otlpfast_cpu_unwatch(otlpfast_watched *watched) {
+    if (watched->serial == 0) return 0;
+    uint64_t used = read_clock(clock_of(watched)) - watched->begin;
+    __atomic_store_n(&watched->serial, 0, __ATOMIC_SEQ_CST);
+    wait_for_handler(watched);
+    if (watched->timer < 0) return 0;
+    syscall(SYS_timer_delete, watched->timer);
+    uint64_t taken = watched->taken;
+    if ((int64_t)used < (int64_t)watched->first) return 0; /* also if the thread, and its clock, are gone */
+    uint64_t due = (used - watched->first) / period + 1;
+    return due > taken && due - taken < TAKEN ? (uint32_t)(due - taken) : 0;
 }
 
 void otlpfast_cpu_free(otlpfast_watched *watched) {
@@ -321,9 +342,13 @@ int otlpfast_cpu_start(uint64_t period_, int with_labels) {
     clock_gettime(CLOCK_MONOTONIC, &now);
     chance ^= (uint64_t)now.tv_nsec << 32 ^ (uint64_t)getpid();
     interpreter = PyInterpreterState_Get();
+    owner = getpid();
     period = period_;
     reads_labels = with_labels;
-    sigemptyset(&ours.sa_mask);
+    /* A handler of others that jumped out of ours would leave it at work for ever. */
+    sigfillset(&ours.sa_mask);
+    sigdelset(&ours.sa_mask, SIGSEGV), sigdelset(&ours.sa_mask, SIGBUS);
+    sigdelset(&ours.sa_mask, SIGILL), sigdelset(&ours.sa_mask, SIGFPE);
     if (is_installed) return 0;
     if (sigaction(SIGPROF, NULL, &before) < 0 || sigaction(SIGPROF, &ours, NULL) < 0) return errno;
     is_installed = 1;
@@ -408,6 +433,10 @@ otlpfast_watched *otlpfast_cpu_find(const PyThreadState *thread) {
 otlpfast_watched *otlpfast_cpu_watch(PyThreadState *thread) {
     (void)thread;
     return NULL;
+}
+
+void otlpfast_cpu_pause(PyThreadState *thread, int paused) {
+    (void)thread, (void)paused;
 }
 
 void otlpfast_cpu_turn(void) {}

@@ -64,6 +64,9 @@ int otlpfast_cpu_stop(void);
 /* In a child of fork(): it has none of its parent's timers. */
 void otlpfast_cpu_forget(void);
 
+/* Whether the timer of the calling thread stands still. */
+void otlpfast_cpu_pause(PyThreadState *thread, int paused);
+
 /* The place of a thread that is watched; NULL if it is not. */
 otlpfast_watched *otlpfast_cpu_find(const PyThreadState *thread);
 /* Whether it has another thread id than it had. A thread that is about to begin has, before CPython 3.12, that of

@@ -41,6 +41,7 @@ cdef extern from "_sampler/cpu.h":
     bint otlpfast_cpu_has_moved(const Watched *watched, const PyThreadState *thread) noexcept
     Watched *otlpfast_cpu_watch(PyThreadState *thread) noexcept
     void otlpfast_cpu_turn() noexcept
+    void otlpfast_cpu_pause(PyThreadState *thread, bint paused) noexcept
     bint otlpfast_cpu_is_over(const Watched *watched) noexcept
     uint32_t otlpfast_cpu_unwatch(Watched *watched) noexcept
     const CpuSample *otlpfast_cpu_last(const Watched *watched) noexcept
@@ -92,7 +93,7 @@ cdef class CpuSampler:
     cdef:
         StackTable stacks  # keeps the code of its frames alive
         LabelTable labels
-        bint reads_labels
+        bint reads_labels, is_ending
         Counted *counts  # open addressing
         uint32_t counts_used, counts_mask
         uint64_t period, drained
@@ -122,7 +123,11 @@ cdef class CpuSampler:
         cdef int error
         if _sampling is not None:
             raise RuntimeError("a CpuSampler is running")
-        otlpfast_watch_codes(_code_ends)
+        self.is_ending = False
+        try:
+            otlpfast_watch_codes(_code_ends)
+        except RuntimeError as problem:
+            raise OSError(EBUSY, str(problem)) from None
         error = otlpfast_cpu_start(self.period, self.reads_labels)
         if error:
             otlpfast_unwatch_codes()
@@ -132,6 +137,8 @@ cdef class CpuSampler:
         try:
             while not self.look(False):
                 time.sleep(0.001)  # a thread is about to start or to end
+            if self.refused and otlpfast_cpu_find(PyThreadState_Get()) == NULL:
+                raise OSError(EAGAIN, "no timers of the threads' CPU clocks can be had")
         except BaseException:
             self.stop()
             raise
@@ -170,7 +177,10 @@ cdef class CpuSampler:
             thread = next_thread(thread)
 
     cdef Watched *_watch(self, PyThreadState *thread) noexcept:
-        cdef Watched *watched = otlpfast_cpu_find(thread)
+        cdef Watched *watched
+        if _sampling is not self or self.is_ending:  # nobody would end it
+            return NULL
+        watched = otlpfast_cpu_find(thread)
         if watched != NULL and otlpfast_cpu_has_moved(watched, thread):
             self._unwatch(watched)
             self._free(watched)
@@ -186,13 +196,21 @@ cdef class CpuSampler:
             self._end_thread(watched)
         watched = self._watch(PyThreadState_Get())
         if watched != NULL:
-            watched.name = self.names.named(watched.state, str(thread.name))
+            self._name_this(watched, thread)
 
     cdef end_this(self, thread):
         cdef Watched *watched = otlpfast_cpu_find(PyThreadState_Get())
-        if watched != NULL:
-            watched.name = self.names.named(watched.state, str(thread.name))
+        if watched != NULL and self._name_this(watched, thread):
             self._end_thread(watched)
+
+    cdef bint _name_this(self, Watched *watched, thread) except -1:
+        # False where it was stopped meanwhile: names are Python's, and others run while they are asked for.
+        cdef uint32_t serial = watched.serial
+        cdef uint32_t number = self.names.named(watched.state, _name_of(thread))
+        if _sampling is not self or watched.serial != serial:
+            return False
+        watched.name = number
+        return True
 
     cdef _end_thread(self, Watched *watched):
         cdef uint64_t state = watched.state
@@ -316,6 +334,7 @@ cdef class CpuSampler:
         try:
             self._name()
         finally:
+            self.is_ending = True
             for at in range(otlpfast_in_use):
                 if otlpfast_threads[at].ring != NULL:
                     self._unwatch(&otlpfast_threads[at])
@@ -394,13 +413,27 @@ cdef class ThreadHook:
 
 
 cdef void _begin_thread(thread) noexcept:
-    if _sampling is not None:
-        _sampling.begin_this(thread)
+    cdef CpuSampler sampler = _sampling  # kept: it may be stopped meanwhile
+    if sampler is not None:
+        sampler.begin_this(thread)
 
 
 cdef void _end_thread(thread) noexcept:
-    if _sampling is not None:
-        _sampling.end_this(thread)
+    cdef CpuSampler sampler = _sampling
+    if sampler is not None:
+        sampler.end_this(thread)
+
+
+cdef str _name_of(thread):
+    try:
+        return str(thread.name)
+    except Exception:  # a subclass may have its own idea of a name
+        return "(unnamed)"
+
+
+def pause_cpu(paused: bool) -> None:
+    """Whether the calling thread's timer stands still: while it forks."""
+    otlpfast_cpu_pause(PyThreadState_Get(), paused)
 
 
 def forget_cpu() -> None:

@@ -234,9 +234,11 @@ static int is_called(PyMemAllocatorDomain domain) {
     int64_t before = left;
     probe.thread = PyThreadState_Get();
     probe.is_seen = 0;
-    left = -1;
-    if (domain == PYMEM_DOMAIN_MEM) PyMem_Free(PyMem_Malloc(1));
-    else PyObject_Free(PyObject_Malloc(1));
+    for (int tries = 0; tries < 16 && !probe.is_seen; tries++) { /* another interpreter may spend in between */
+        left = -1;
+        if (domain == PYMEM_DOMAIN_MEM) PyMem_Free(PyMem_Malloc(1));
+        else PyObject_Free(PyObject_Malloc(1));
+    }
     left = before;
     probe.thread = NULL;
     return probe.is_seen;
@@ -270,7 +272,10 @@ static int put_in(PyMemAllocatorDomain domain) {
 static void take_out(PyMemAllocatorDomain domain) {
     PyMemAllocatorEx outermost;
     PyMem_GetAllocator(domain, &outermost);
-    if (outermost.malloc == hook_malloc) PyMem_SetAllocator(domain, &((hook *)outermost.ctx)->next);
+    while (outermost.malloc == hook_malloc) {
+        PyMem_SetAllocator(domain, &((hook *)outermost.ctx)->next);
+        PyMem_GetAllocator(domain, &outermost);
+    }
 }
 
 int otlpfast_heap_open(otlpfast_heap *heap) {

@@ -2,6 +2,7 @@
 #include "labels.h"
 
 #if PY_VERSION_HEX >= 0x030D0000
+#  include "internal/pycore_runtime.h"
 #  include "internal/pycore_tstate.h"
 #endif
 #include <string.h>
@@ -97,13 +98,19 @@ static int find_loop(otlpfast_glance *glance, PyThreadState *thread, PyObject **
 }
 #endif
 
+#if PY_VERSION_HEX >= 0x030D0000
+/* PyThreadState grew within 3.13 and within 3.14 (gh-142183): where it ends, the Python that runs says. */
+#define OTLPFAST_IMPL(state) \
+    ((_PyThreadStateImpl *)((char *)(state) + _PyRuntime.debug_offsets.thread_state.size - sizeof(PyThreadState)))
+#endif
+
 static int find_task(otlpfast_glance *glance, PyThreadState *thread, PyObject **task) {
     PyObject *loop;
 #if PY_VERSION_HEX >= 0x030E0000
-    if (see_in_state(glance, &((_PyThreadStateImpl *)thread)->asyncio_running_task, task)) return 1;
+    if (see_in_state(glance, &OTLPFAST_IMPL(thread)->asyncio_running_task, task)) return 1;
 #endif
 #if PY_VERSION_HEX >= 0x030D0000
-    int runs = see_in_state(glance, &((_PyThreadStateImpl *)thread)->asyncio_running_loop, &loop);
+    int runs = see_in_state(glance, &OTLPFAST_IMPL(thread)->asyncio_running_loop, &loop);
 #else
     int runs = find_loop(glance, thread, &loop);
 #endif

@@ -7,6 +7,16 @@ import copyreg
 from libc.math cimport ceil
 from libc.stdint cimport int64_t
 
+cdef extern from *:
+    """
+    #if PY_VERSION_HEX >= 0x030D0000
+    #  define otlpfast_is_ending() Py_IsFinalizing()
+    #else
+    #  define otlpfast_is_ending() _Py_IsFinalizing()
+    #endif
+    """
+    bint otlpfast_is_ending() noexcept
+
 cdef extern from "pythread.h":
     ctypedef void *RawLock "PyThread_type_lock"
     ctypedef enum LockStatus "PyLockStatus":
@@ -153,7 +163,7 @@ cdef class _Watched:
         return acquired
 
     cdef void _stand_in_line(self, Waiter *me) noexcept:
-        if self.process != getpid():
+        if self.process != getpid() or otlpfast_is_ending():  # those threads are no more
             self.line, self.process = NULL, getpid()
         me.began, me.longest, me.holder, me.instruction = _lock_clock(), -1, NULL, 0
         me.next, self.line = self.line, me
@@ -185,7 +195,7 @@ cdef class _Watched:
     cdef void give(self) noexcept:
         # The calling thread has it, once.
         cdef Place place
-        if self.line != NULL and self.process == getpid():
+        if self.line != NULL and not otlpfast_is_ending() and self.process == getpid():
             if otlpfast_walk(PyThreadState_Get(), &place, 1) and _kept(place.code):
                 self._say_who_held_it(&place)
         self.disown()

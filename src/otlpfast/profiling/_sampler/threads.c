@@ -41,9 +41,12 @@ PyThreadState *otlpfast_next_thread(PyThreadState *thread) { return thread->next
 
 /* How _asyncio keeps the running loop of a thread. */
 #if PY_VERSION_HEX >= 0x030D0000
+/* PyThreadState grew within 3.13 and within 3.14 (gh-142183): where it ends, the Python that runs says. */
+#define OTLPFAST_IMPL(state) \
+    ((_PyThreadStateImpl *)((char *)(state) + _PyRuntime.debug_offsets.thread_state.size - sizeof(PyThreadState)))
 static PyObject *running_loop(PyThreadState *state, PyObject *key) {
     (void)key;
-    PyObject *loop = ((_PyThreadStateImpl *)state)->asyncio_running_loop;
+    PyObject *loop = OTLPFAST_IMPL(state)->asyncio_running_loop;
     return loop == Py_None ? NULL : loop;
 }
 #else
@@ -64,7 +67,7 @@ static PyObject *running_loop(PyThreadState *state, PyObject *key) {
 #if PY_VERSION_HEX >= 0x030E0000
 static PyObject *running_task(PyThreadState *state, PyObject *loop, PyObject *tasks) {
     (void)loop, (void)tasks;
-    PyObject *task = ((_PyThreadStateImpl *)state)->asyncio_running_task;
+    PyObject *task = OTLPFAST_IMPL(state)->asyncio_running_task;
     return task == Py_None ? NULL : task;
 }
 #else

@@ -38,7 +38,7 @@ class Shared(Generic[_Running]):
 
     def forget(self) -> None:
         """In a forked child: whoever wanted it does so in the parent."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler or a finaliser may come in between
         self._wanted = 0
         self._own: _Running | None = None
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
 
 from ...web.answering import TEXT
+from .._flame import inlined
 from ..profile import Profile
 from .request import Answer
 from .text import text
@@ -40,7 +42,18 @@ def _speedscope(profile: Profile, name: str) -> Answer:
 
 
 def _svg(profile: Profile, name: str) -> Answer:
-    return Answer(200, {"Content-Type": "image/svg+xml"}, _bytes(profile.to_svg()))
+    policy = (
+        f"default-src 'none'; style-src {_inline('flame.css')}; script-src {_inline('flame.js')}; "
+        "frame-ancestors 'none'; require-trusted-types-for 'script'"
+    )
+    fields = {"Content-Type": "image/svg+xml", "Content-Security-Policy": policy}
+    return Answer(200, fields, _bytes(profile.to_svg()))
+
+
+def _inline(name: str) -> str:
+    """What a policy calls a style or script that is in the picture itself."""
+    digest = hashlib.sha256(inlined(name).encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def _bytes(made: str | bytes) -> bytes:

@@ -182,7 +182,7 @@ def _contention(
     from ..contention import is_on
 
     if parameters.seconds is None:
-        if not is_on():
+        if not is_on(name):
             raise _off(f"The {name} profile is off", switch)
         return snapshot()
     with ExitStack() as on:
@@ -241,6 +241,8 @@ def counts(heap: Profile | None) -> dict[str, int | None]:
     found |= {"threads": threads, "threadcreate": threads, "tasks": tasks, "goroutine": threads + tasks}
     if heap is not None:
         found["heap"] = found["allocs"] = len(heap.samples)
-    if contention.is_on():
-        found |= {"block": len(contention.block().samples), "mutex": len(contention.mutex().samples)}
+    if contention.is_on("block"):
+        found["block"] = len(contention.block().samples)
+    if contention.is_on("mutex"):
+        found["mutex"] = len(contention.mutex().samples)
     return found

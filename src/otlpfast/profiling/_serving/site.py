@@ -135,7 +135,10 @@ def _is_foreign(request: Request) -> bool:
     """Whether a browser asks for another web site: its pictures and scripts must not begin anything here."""
     fields = request.headers
     origin = fields.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != fields.get("host", "").lower():
+    try:
+        if origin is not None and urlsplit(origin).netloc.lower() != fields.get("host", "").lower():
+            return True
+    except ValueError:  # no URL
         return True
     if fields.get("sec-fetch-site", "none") in ("none", "same-origin"):
         return False
