@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from otlpfast.profiling import Profile
-from otlpfast.profiling._flame import _static, flame_graph
+from otlpfast.profiling._flame import flame_graph, inlined
 
 from .profiles import DECODE, GET, HOSTILE, HOSTILE_NAMES, MAIN, RENDER, SHOP, cpu
 
@@ -239,7 +239,7 @@ def test_in_a_page(browser: Browser, tmp_path: Path, alone: bool) -> None:
     head = ""
     if not alone:  # as a page that allows no script and no style inside of itself
         for name in ("flame.js", "flame.css"):
-            (tmp_path / name).write_text(_static(name))
+            (tmp_path / name).write_text(inlined(name))
         policy = "default-src 'none'; script-src file:; style-src file:"
         head = (
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
