@@ -214,7 +214,7 @@ def test_a_program_that_ends_by_a_signal_has_its_status_and_its_profile(app: App
         ("import os; os._exit(0)", "ended, or became another program, before its profile could be taken"),
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
-            "ended before its profile could be taken",
+            "ended, or became another program, before its profile could be taken",
         ),
     ],
 )

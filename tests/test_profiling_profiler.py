@@ -27,6 +27,7 @@ from otlpfast.profiling import (
     ProfileConfig,
     Profiler,
     ProfilerBusyError,
+    cpu,
     profiled,
 )
 from otlpfast.profiling.full import FullRun
@@ -182,11 +183,23 @@ def test_a_full_profile_is_one_span(spans: Spans) -> None:
     assert {id_of(profile) for profile in full.profiles.values()} == {full.id}
 
 
-def test_a_run_that_fails_is_a_span_with_an_error(spans: Spans) -> None:
-    with a_cpu_profile_under_way(), pytest.raises(ProfilerBusyError):
+def test_a_run_that_fails_is_a_span_with_an_error(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no more threads")
+
+    monkeypatch.setattr(cpu, "start_cpu", fail)
+    with pytest.raises(RuntimeError, match="no more threads"):
         Profiler().cpu(SHORT)
-    failed, _ = spans()
+    (failed,) = spans()
     assert not failed.status.is_ok
+
+
+def test_where_one_is_under_way_nothing_is_wrong_and_there_is_no_span(spans: Spans) -> None:
+    with a_cpu_profile_under_way():
+        before = len(spans())
+        with pytest.raises(ProfilerBusyError):
+            Profiler().cpu(SHORT)
+        assert len(spans()) == before
 
 
 # --- the full profile

@@ -401,3 +401,47 @@ def test_gc_pauses_do_not_deadlock_with_the_metrics_of_the_code_they_interrupt()
         "print('ended')"
     )
     assert python(code).stdout == "ended\n"
+
+
+def test_a_signal_handler_may_ask_for_a_snapshot(statistics: NewStatistics) -> None:
+    running = statistics()
+    asked: list[RuntimeSnapshot] = []
+    with running._reading:  # as if it had interrupted a reading of its own thread
+        asked.append(running.snapshot())
+    assert asked
+
+
+def test_statistics_that_were_started_before_there_was_a_meter_provider_go_on() -> None:
+    code = (
+        "import time\n"
+        "from opentelemetry import metrics\n"
+        "from opentelemetry.sdk.metrics import MeterProvider\n"
+        "from opentelemetry.sdk.metrics.export import InMemoryMetricReader\n"
+        "from otlpfast.profiling import RuntimeStatistics\n"
+        "first = RuntimeStatistics(interval=0.05).start()\n"
+        "reader = InMemoryMetricReader()\n"
+        "metrics.set_meter_provider(MeterProvider([reader]))\n"
+        "def uptimes():\n"
+        "    data = reader.get_metrics_data()\n"
+        "    scopes = [s for r in data.resource_metrics for s in r.scope_metrics] if data else []\n"
+        "    found = [m for s in scopes for m in s.metrics]\n"
+        "    return [m.data.data_points[0].value for m in found if m.name == 'process.uptime']\n"
+        "deadline = time.monotonic() + 20\n"
+        "while not uptimes() and time.monotonic() < deadline: time.sleep(0.05)\n"
+        "first.stop()\n"
+        "print(len(uptimes()))\n"
+        "second = RuntimeStatistics(interval=0.05).start()\n"
+        "while not uptimes() and time.monotonic() < deadline: time.sleep(0.05)\n"
+        "print(len(uptimes()))"
+    )
+    assert python(code).stdout == "0\n1\n"
+
+
+def test_a_threshold_that_can_not_be_compared_is_a_line_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    more = [
+        Threshold("odd", lambda s: "many", 1, readings=1),  # type: ignore[arg-type, return-value]
+        Threshold("fine", lambda s: 2, 1, readings=1),
+    ]
+    alerts = Alerts(more=more)
+    assert [alert.name for alert in alerts.check(reading())] == ["fine"]
+    assert "alert odd can't be read: TypeError" in caplog.text

@@ -311,6 +311,50 @@ class TestRules:
             assert provider.sampler is sampler
             provider.shutdown()
 
+    def test_what_a_user_makes_of_it_is_asked(self) -> None:
+        class Own(RuleBasedSampler):
+            def should_sample(self, *arguments: Any, **settings: Any) -> Any:
+                asked.append("own")
+                return super().should_sample(*arguments, **settings)
+
+        class Wrapper(Sampler):
+            def __init__(self, inner: Sampler) -> None:
+                self.inner = inner
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.inner, name)
+
+            def should_sample(self, *arguments: Any, **settings: Any) -> Any:
+                asked.append("wrapper")
+                return self.inner.should_sample(*arguments, **settings)
+
+            def get_description(self) -> str:
+                return "wrapper"
+
+        class Bare(ParentBased):
+            def __init__(self) -> None:
+                pass  # and so has none of its parts
+
+            def should_sample(self, *arguments: Any, **settings: Any) -> Any:
+                asked.append("bare")
+                return ALWAYS_ON.should_sample(*arguments, **settings)
+
+            def get_description(self) -> str:
+                return "bare"
+
+        rules = [SamplingRule(ALWAYS_OFF, scope="other")]
+        asked: list[str] = []
+        for sampler, name in (
+            (Own(rules, ALWAYS_ON), "own"),
+            (Wrapper(RuleBasedSampler(rules, ALWAYS_ON)), "wrapper"),
+            (Bare(), "bare"),
+        ):
+            asked.clear()
+            provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+            assert provider.get_tracer("tests").start_span("x").is_recording()
+            assert asked == [name]
+            provider.shutdown()
+
     def test_the_description_says_all_of_it(self) -> None:
         rules = [
             SamplingRule(ALWAYS_OFF, name="a*", kind=SpanKind.CLIENT),
