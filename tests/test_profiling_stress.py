@@ -21,3 +21,8 @@ def test_fifty_threads_are_profiled_while_they_recurse_fork_import_and_end() -> 
     result = json.loads(done.stdout)
     assert result["troubles"] == []
     assert result["found"]["samples"] > 0
+
+
+def test_profiles_begin_and_end_while_threads_do_and_where_a_signal_handler_raises() -> None:
+    done = starting.finished([sys.executable, "-W", "ignore", "-m", "tests.life.profiled_threads"])
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr

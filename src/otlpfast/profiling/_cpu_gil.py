@@ -26,6 +26,7 @@ BIAS_WITHOUT_CLOCKS = (
     "cpu: the CPU time of the process is shared by the threads that were not where they had been",
 )
 HAS_CLOCKS = sys.platform == "linux"
+END_SECONDS = 5.0  # for the thread that looks to end
 
 
 class GilEngine:
@@ -43,9 +44,10 @@ class GilEngine:
         start_real(self._run)
 
     def end(self) -> None:
-        """No more samples. Once."""
-        self._wake.release()
-        self._ended.acquire()
+        """No more samples. A second call does what is left where a signal handler has raised in the first."""
+        with suppress(RuntimeError):  # it is released already
+            self._wake.release()
+        self._ended.acquire(timeout=END_SECONDS)
 
     def found(self) -> Iterator[tuple[Stack, tuple[Label, ...], int, int]]:
         """Stack, labels, samples and nanoseconds; the same stack more than once."""

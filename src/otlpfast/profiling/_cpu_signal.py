@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from types import ModuleType
 
 from .._threads import are_real, real, start_real
@@ -14,6 +15,7 @@ from .profile import Frame, Label, Stack
 
 MOST_LOOK_SECONDS, LEAST_LOOK_SECONDS = 0.25, 0.05
 """Between two looks at what was sampled, and at which threads there are. Each wakes a thread up."""
+END_SECONDS = 5.0  # for the thread that looks to end
 SAMPLES_OF_A_LOOK = 50  # for which the rings have room, at a hundred frames or so
 
 
@@ -35,7 +37,10 @@ class SignalEngine:
         self._wake.acquire()
         self._ended.acquire()
         self._sampler.start()
-        self._hook = sampler.ThreadHook(threading.Thread._bootstrap_inner)  # type: ignore[attr-defined]
+        original = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
+        while isinstance(original, sampler.ThreadHook):  # of one whose end was interrupted
+            original = original.original
+        self._hook = sampler.ThreadHook(original)
         if are_real():  # greenlets would begin and end the thread that they run in
             threading.Thread._bootstrap_inner = self._hook  # type: ignore[attr-defined]
         try:
@@ -47,19 +52,18 @@ class SignalEngine:
 
     def _run(self) -> None:
         try:
-            while not self._wake.acquire(timeout=self._pause):
+            while not self._wake.acquire(timeout=self._pause) and not self._sampler.is_ending:
                 self._sampler.look()
         finally:
             self._ended.release()
 
     def end(self) -> None:
-        """No more samples. Once."""
-        try:
+        """No more samples. A second call does what is left where a signal handler has raised in the first."""
+        self.unhook()
+        self._had_the_signal = self._sampler.stop() and self._had_the_signal
+        with suppress(RuntimeError):  # it is released already
             self._wake.release()
-            self._ended.acquire()
-        finally:
-            self.unhook()
-            self._had_the_signal = self._sampler.stop()
+        self._ended.acquire(timeout=END_SECONDS)
 
     def unhook(self) -> None:
         """Threads begin as ever."""

@@ -71,6 +71,7 @@ class CpuSampler:
 
     lost: int
     refused: int
+    is_ending: bool
     def __new__(cls, period: int, names: object, labels: bool = ...) -> CpuSampler: ...
     def start(self) -> None:
         """Begins with the threads there are. OSError where that can't be, RuntimeError where one runs."""
@@ -102,6 +103,9 @@ class ThreadHook:
 
 def can_sample_cpu() -> bool: ...
 def forget_cpu() -> None: ...
+def stop_cpu() -> None:
+    """Ends the sampler that runs, if one does, whosever it is."""
+
 def pause_cpu(paused: bool) -> None:
     """Whether the calling thread's timer stands still: while it forks."""
 

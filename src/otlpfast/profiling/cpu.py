@@ -55,8 +55,12 @@ def start_cpu(frequency: float = 100, labels: bool = True) -> Recording:
     if not 0 < frequency <= MOST_FREQUENT:
         raise ValueError(f"frequency={frequency!r}: above 0, and at most {MOST_FREQUENT} a second")
     with _lock:
+        if _running is not None and _running.is_ending:
+            _running.end()  # a signal handler has raised in the first try
         if _running is not None:
             raise ProfilerBusyError("cpu profiling already in use")
+        if sampler is not None:
+            sampler.stop_cpu()  # or while it began
         _running = _CpuRecording(frequency, labels)
         return _running
 
@@ -67,7 +71,13 @@ class _CpuRecording:
         self._time, self._start, self._end = time.time_ns(), time.monotonic_ns(), 0
         self._cpu = time.process_time_ns()
         self._profile: Profile | None = None
+        self._is_over = False
         self._engine: _Engine | None = _engine(frequency, labels)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its end has begun."""
+        return self._end != 0
 
     def stop(self) -> Profile:
         """Ends it, and gives what was found; a second call gives the same again."""
@@ -82,20 +92,21 @@ class _CpuRecording:
         """No more samples."""
         global _running
         with _lock:
-            if self._end:
+            if self._is_over:
                 return
-            self._end = time.monotonic_ns()
-            try:
+            if not self._end:
                 self._cpu = time.process_time_ns() - self._cpu
-            finally:  # a signal handler may raise anywhere: nobody else would end it
-                if _running is self:
-                    _running = None
-                if self._engine is not None:
-                    self._engine.end()
+                self._end = time.monotonic_ns()
+            if self._engine is not None:
+                self._engine.end()
+            self._is_over = True
+            if _running is self:
+                _running = None
 
     def forget(self) -> None:
         """This is a child of the process in which it was started, which has all that was found."""
         self._end = self._end or time.monotonic_ns()
+        self._is_over = True
         if isinstance(self._engine, SignalEngine):
             self._engine.unhook()
         self._engine = None

@@ -93,7 +93,8 @@ cdef class CpuSampler:
     cdef:
         StackTable stacks  # keeps the code of its frames alive
         LabelTable labels
-        bint reads_labels, is_ending
+        bint reads_labels
+        readonly bint is_ending
         Counted *counts  # open addressing
         uint32_t counts_used, counts_mask
         uint64_t period, drained
@@ -429,6 +430,13 @@ cdef str _name_of(thread):
         return str(thread.name)
     except Exception:  # a subclass may have its own idea of a name
         return "(unnamed)"
+
+
+def stop_cpu() -> None:
+    """Ends the sampler that runs, if one does, whosever it is."""
+    cdef CpuSampler sampler = _sampling
+    if sampler is not None:
+        sampler.stop()
 
 
 def pause_cpu(paused: bool) -> None:
