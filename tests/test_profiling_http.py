@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from otlpfast.profiling import (
     Frame,
     PprofServer,
     Profile,
+    Profiler,
     Sample,
     ValueType,
     _native,
@@ -30,6 +32,7 @@ from otlpfast.profiling import (
 )
 from otlpfast.profiling._serving import kinds, site
 from otlpfast.profiling._serving.request import Request
+from otlpfast.profiling.contention import start_contention
 from otlpfast.profiling.cpu import start_cpu
 
 from .collector import PATIENCE
@@ -481,3 +484,23 @@ def test_all_that_the_page_is_made_of_is_served(server: PprofServer) -> None:
         wanted += [f"static/{part}" for part in found if f"static/{part}" not in wanted]
     own = {entry.name for entry in (files("otlpfast.profiling") / "static").iterdir()} - {"index.html"}
     assert own <= {name.removeprefix("static/") for name in wanted}
+
+
+def test_a_profile_of_one_kind_of_waits_is_off_while_only_the_other_is_on(server: PprofServer) -> None:
+    with start_contention(block_rate=0, mutex_fraction=1):
+        assert (get(server, "mutex").status, get(server, "block").status) == (200, 412)
+        assert Profiler().block(0.01).period > 0
+
+
+def test_a_picture_runs_its_own_script_and_no_other(server: PprofServer) -> None:
+    answer = get(server, "threads?format=svg")
+    policy = answer.headers["content-security-policy"]
+    for tag in (b"style", b"script"):
+        inline = answer.body.partition(b"<" + tag + b"><![CDATA[")[2].partition(b"]]>")[0]
+        digest = base64.b64encode(hashlib.sha256(inline).digest()).decode()
+        assert f"{tag.decode()}-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+
+
+def test_an_origin_that_is_none_is_refused(server: PprofServer) -> None:
+    assert get(server, "threads", Origin="http://[").status == 403

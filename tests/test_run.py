@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from otlpfast.cli.run import find_command, put_first
+
 from .collector import PATIENCE, Collector
 from .exporting import collector_fixture  # noqa: F401
 from .pipeline import names
@@ -249,3 +251,21 @@ def test_gunicorns_workers(collector: Collector, tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_directory_hides_no_program_and_an_empty_entry_of_the_path_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "serve"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (tmp_path / "serve").mkdir()
+    assert find_command(["serve", "-x"], module=False) == [str(program), "-x"]
+    (tmp_path / "serve" / "__main__.py").touch()
+    assert find_command(["serve", "-x"], module=False) == [sys.executable, "serve", "-x"]
+    environment = {"PYTHONPATH": f"{os.pathsep}lib"}
+    put_first(environment, "ours")
+    assert environment["PYTHONPATH"].split(os.pathsep) == ["ours", "", "lib"]
