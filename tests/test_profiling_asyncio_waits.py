@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from otlpfast.profiling import Sample
+from otlpfast.profiling import Sample, tasks
 from otlpfast.profiling.contention import block, start_contention
 
 from .contending import at, profiled_fixture, those  # noqa: F401
@@ -298,3 +298,21 @@ def test_methods_stay_coroutine_functions_and_outlive_the_end() -> None:
 
     handle = start_contention()
     asyncio.run(scenario())
+
+
+def test_a_task_that_waits_is_shown_where_it_waits() -> None:
+    async def taker(items: asyncio.Queue[int]) -> None:
+        await items.get()
+
+    async def main() -> list[str]:
+        waiting = asyncio.create_task(taker(asyncio.Queue()), name="taker")
+        while not waiting._fut_waiter:  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+        stacks = [sample.stack for sample in tasks().samples]
+        waiting.cancel()
+        return [frame.function.rpartition(".")[2] for stack in stacks for frame in stack]
+
+    with start_contention():
+        found = asyncio.run(main())
+    assert "get" in found and "taker" in found
+    assert not {"_resumed", "_measured", "wait"} & set(found)

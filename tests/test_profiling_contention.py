@@ -15,7 +15,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from otlpfast.profiling import _waits, contention
+from otlpfast.profiling import Frame, _waits, contention
 from otlpfast.profiling.contention import Contention, block, mutex, start_contention
 
 from .contending import PATIENCE, at, held_elsewhere, later, profiled_fixture, seen, those  # noqa: F401
@@ -315,3 +315,21 @@ def test_the_newest_rates_are_in_force_and_names_are_given_back_at_the_end(profi
 def test_a_rate_below_zero_is_an_error(rates: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"=-\d: 0 or more"):
         start_contention(**rates)
+
+
+def test_who_has_waited_does_not_wait_for_who_looks() -> None:
+    # Who looks may be in a finaliser that waits for a lock, whose holder has waited.
+    waits = _waits.Waits(1, 1)
+    leaf = Frame("wait", "a.py", 1)
+    with waits._changing:
+        thread = threading.Thread(target=waits.blocked, args=(1000, leaf), daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    assert waits.profile("block").total("contentions") == 1
+
+
+def test_what_was_in_force_is_the_period_after_the_end() -> None:
+    waits = _waits.Waits(123, 4)
+    waits.end()
+    assert [waits.profile(kind).period for kind in ("block", "mutex")] == [123, 4]
