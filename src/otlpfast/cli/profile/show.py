@@ -39,6 +39,8 @@ def show(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         else:
             profile = Profile.from_pprof(archive.read(f"{arguments.kind}.pb.gz"))
         path = output.give(profile)
+    except BrokenPipeError:
+        raise  # whoever reads has seen enough
     except OSError as error:
         return fail(f"{error.filename or arguments.file}: {(error.strerror or str(error)).lower()}")
     except KeyError:
