@@ -9,6 +9,7 @@ import threading
 import pytest
 from opentelemetry.sdk.trace import SpanLimits
 
+from otlpfast._attribute_log import warnings_of_full_attributes
 from otlpfast._log import RateLimitedLog
 
 from .collector import PATIENCE
@@ -61,6 +62,9 @@ def test_an_attribute_too_many_is_told_of_once_a_minute(
     """Also where one call brings them all, and where something else is to be told."""
     now = [1000.0]
     monkeypatch.setattr("otlpfast._attribute_log.monotonic", lambda: now[0])
+    # As in a process that has told nothing yet: other tests have.
+    monkeypatch.setattr(warnings_of_full_attributes, "_due", 0.0)
+    monkeypatch.setattr(warnings_of_full_attributes, "_held_back", 0)
     tracer = native(span_limits=SpanLimits(max_span_attributes=2)).get_tracer("tests")
     many = {f"key {number}": number for number in range(12)}
     with tracer.start_as_current_span("span", attributes=many) as span:
