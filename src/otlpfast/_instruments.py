@@ -11,7 +11,7 @@ import os
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
@@ -72,6 +72,38 @@ _METRICS = (
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
+_Made = TypeVar("_Made")
+
+
+class PerProvider(Generic[_Made]):
+    """What is made once for each meter provider, as an instrument is registered once.
+
+    Args:
+        make: makes it.
+
+    Attributes:
+        early: that which was made before there was a global provider, with what stands for it; None without.
+    """
+
+    def __init__(self, make: Callable[[MeterProvider], _Made]) -> None:
+        self._make = make
+        self._known: weakref.WeakKeyDictionary[MeterProvider, _Made] = weakref.WeakKeyDictionary()
+        self.early: _Made | None = None
+
+    def of(self, meter_provider: MeterProvider | None) -> _Made:
+        """That of a meter provider, by default of the global one."""
+        provider = meter_provider or metrics.get_meter_provider()
+        if provider in self._known:
+            return self._known[provider]
+        is_global = provider is metrics.get_meter_provider()
+        if is_global and self.early is not None:  # it is with that provider since it was set
+            return self.early
+        made = self._known[provider] = self._make(provider)
+        if is_global and type(provider).__module__.startswith("opentelemetry.metrics."):
+            self.early = made
+        return made
+
+
 class Instruments:
     """All of one meter. Components register what can be read of them; none is kept alive.
 
@@ -109,8 +141,9 @@ class Instruments:
     def _observed(self) -> Iterator[tuple[object, Readings]]:
         found = list(self._components.values())
         # A provider that became the global one after it had these instruments takes no others of their names.
-        if _early and _early[0] is not self and metrics.get_meter_provider() is self._provider():
-            found += _early[0]._components.values()
+        early = _instruments.early
+        if early and early is not self and metrics.get_meter_provider() is self._provider():
+            found += early._components.values()
         for alive, readings in found:
             component = alive()
             if component is not None:
@@ -128,24 +161,13 @@ class Instruments:
         return observe
 
 
-_known: weakref.WeakKeyDictionary[MeterProvider, Instruments] = weakref.WeakKeyDictionary()
-_early: list[Instruments] = []  # registered before there was a global provider, with what stands for it
+_instruments = PerProvider(Instruments)
 _numbers: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
 
 
 def instruments(meter_provider: MeterProvider | None) -> Instruments:
     """Those of a meter provider, by default of the global one."""
-    provider = meter_provider or metrics.get_meter_provider()
-    if provider in _known:
-        return _known[provider]
-    is_global = provider is metrics.get_meter_provider()
-    if is_global and _early:  # they are with it since it was set
-        return _early[0]
-    made = Instruments(provider)
-    _known[provider] = made
-    if is_global and type(provider).__module__.startswith("opentelemetry.metrics."):
-        _early.append(made)
-    return made
+    return _instruments.of(meter_provider)
 
 
 def is_enabled() -> bool:

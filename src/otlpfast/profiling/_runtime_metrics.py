@@ -7,10 +7,9 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation
 
-from .._instruments import Metric
+from .._instruments import Metric, PerProvider
 from ._readings import RuntimeSnapshot
 
 _COUNTER, _UP_DOWN, _GAUGE = (f"create_observable_{kind}" for kind in ("counter", "up_down_counter", "gauge"))
@@ -184,21 +183,5 @@ class RuntimeInstruments:
         ]
 
 
-_known: weakref.WeakKeyDictionary[MeterProvider, RuntimeInstruments] = weakref.WeakKeyDictionary()
-_early: list[
-    RuntimeInstruments
-] = []  # registered before there was a global provider, with what stands for it
-
-
-def runtime_instruments(meter_provider: MeterProvider | None) -> RuntimeInstruments:
-    """Those of a meter provider, by default of the global one: an instrument is registered once."""
-    provider = meter_provider or metrics.get_meter_provider()
-    if provider in _known:
-        return _known[provider]
-    is_global = provider is metrics.get_meter_provider()
-    if is_global and _early:  # they are with it since it was set
-        return _early[0]
-    made = _known[provider] = RuntimeInstruments(provider)
-    if is_global and type(provider).__module__.startswith("opentelemetry.metrics."):
-        _early.append(made)
-    return made
+runtime_instruments = PerProvider(RuntimeInstruments).of
+"""Those of a meter provider, by default of the global one."""

@@ -1,5 +1,6 @@
 #define Py_BUILD_CORE 1
 #include "labels.h"
+#include "threads.h"
 
 #if PY_VERSION_HEX >= 0x030D0000
 #  include "internal/pycore_runtime.h"
@@ -96,12 +97,6 @@ static int find_loop(otlpfast_glance *glance, PyThreadState *thread, PyObject **
     *loop = *held;
     return 1;
 }
-#endif
-
-#if PY_VERSION_HEX >= 0x030D0000
-/* PyThreadState grew within 3.13 and within 3.14 (gh-142183): where it ends, the Python that runs says. */
-#define OTLPFAST_IMPL(state) \
-    ((_PyThreadStateImpl *)((char *)(state) + _PyRuntime.debug_offsets.thread_state.size - sizeof(PyThreadState)))
 #endif
 
 static int find_task(otlpfast_glance *glance, PyThreadState *thread, PyObject **task) {

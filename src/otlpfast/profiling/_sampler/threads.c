@@ -41,9 +41,6 @@ PyThreadState *otlpfast_next_thread(PyThreadState *thread) { return thread->next
 
 /* How _asyncio keeps the running loop of a thread. */
 #if PY_VERSION_HEX >= 0x030D0000
-/* PyThreadState grew within 3.13 and within 3.14 (gh-142183): where it ends, the Python that runs says. */
-#define OTLPFAST_IMPL(state) \
-    ((_PyThreadStateImpl *)((char *)(state) + _PyRuntime.debug_offsets.thread_state.size - sizeof(PyThreadState)))
 static PyObject *running_loop(PyThreadState *state, PyObject *key) {
     (void)key;
     PyObject *loop = OTLPFAST_IMPL(state)->asyncio_running_loop;

@@ -30,4 +30,9 @@ PyThreadState *otlpfast_next_thread(PyThreadState *thread);
  * keep both in the thread's state. */
 void otlpfast_describe(PyThreadState *state, PyObject *loop_key, PyObject *current_tasks, otlpfast_thread *thread);
 
+/* PyThreadState grew within 3.13 and within 3.14 (gh-142183): where it ends, the Python that runs says.
+ * For what is compiled with the interpreter's own headers, from 3.13 on. */
+#define OTLPFAST_IMPL(state) \
+    ((_PyThreadStateImpl *)((char *)(state) + _PyRuntime.debug_offsets.thread_state.size - sizeof(PyThreadState)))
+
 #endif
