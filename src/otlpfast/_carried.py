@@ -10,7 +10,7 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-# Whatever OTEL_PROPAGATORS says, for both ends are here. And the API's: a child that does nothing but pass the
+# Whatever OTEL_PROPAGATORS says, for both ends are here. And the API's: a child that does nothing but pass a
 # context on loads no more than that.
 _PROPAGATORS = TraceContextTextMapPropagator(), W3CBaggagePropagator()
 

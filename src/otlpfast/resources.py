@@ -1,7 +1,7 @@
 """Resource detectors for containers and Kubernetes, from what a container sees of itself; they ask no server.
 
-``OTEL_EXPERIMENTAL_RESOURCE_DETECTORS=otlpfast_container,otlpfast_kubernetes`` has them used, by otlpfast or by
-the SDK. Attributes are those of the semantic conventions (resource/container.md, resource/k8s.md).
+``OTEL_EXPERIMENTAL_RESOURCE_DETECTORS=otlpfast_container,otlpfast_kubernetes`` has them used, by otlpfast or
+by the SDK. Attributes are those of the semantic conventions (resource/container.md, resource/k8s.md).
 """
 
 from __future__ import annotations
