@@ -43,6 +43,10 @@ def release(asker: object) -> None:
 
 
 def _put(kind: Any, name: str, wrap: Callable[[_Method], _Method]) -> None:
+    # gevent has a class of its own for threads, with the methods of Python's.
+    kind = next((base for base in kind.__mro__ if name in base.__dict__), None)
+    if kind is None:
+        return
     present = kind.__dict__[name]
     if (kind, name) in _wrappers and not _is_within(present, _wrappers[kind, name][0]):
         del _wrappers[kind, name]  # somebody has put back what they found before us

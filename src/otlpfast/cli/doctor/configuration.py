@@ -133,7 +133,14 @@ def _resolve_provider(settings: _Settings, done: Examination) -> None:
     components.make_id_generator()
     name = str(_resolve_resource(settings, done).attributes.get(SERVICE_NAME))
     in_attributes = "service.name" in os.environ.get(OTEL_RESOURCE_ATTRIBUTES, "")
-    settings.add(SERVICE_NAME, name, OTEL_SERVICE_NAME, *[OTEL_RESOURCE_ATTRIBUTES] * in_attributes)
+    named = components.variable(OTEL_SERVICE_NAME) or in_attributes or name.startswith("unknown_service")
+    settings.add(
+        SERVICE_NAME,
+        name,
+        OTEL_SERVICE_NAME,
+        *[OTEL_RESOURCE_ATTRIBUTES] * in_attributes,
+        argument="" if named else "a resource detector",
+    )
     if name.startswith("unknown_service"):
         text = f"the service has no name: its spans come as {name}"
         done.findings.append(Finding("service", "hint", text, f"{OTEL_SERVICE_NAME}=…"))
