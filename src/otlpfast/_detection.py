@@ -3,8 +3,8 @@
 The SDK waits for one detector after the other, and at the end for those that it has given up. Here all run at
 once, each in a thread of its own, under one limit; one that is late or fails costs what it would have found.
 
-Specification: resource/sdk.md, "Detecting resource information from the environment": failure to detect
-"MUST NOT be considered an error".
+Specification: resource/sdk.md, "Detecting resource information from the environment": "failure to detect any
+resource information MUST NOT be considered an error".
 """
 
 from __future__ import annotations

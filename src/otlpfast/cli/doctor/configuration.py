@@ -34,7 +34,7 @@ from ...export import OTLPSpanExporter, config
 from ...export.endpoint import mask_url
 from ...export.grpc_settings import GRPCSettings
 from .examination import Examination, Finding, Setting, WrongArgument
-from .surroundings import look_around
+from .surroundings import look_around, look_at
 
 _OTLP_NAMES = ("otlpfast", "otlp")
 
@@ -153,7 +153,9 @@ def _resolve_provider(settings: _Settings, done: Examination) -> None:
 
 def _resolve_resource(settings: _Settings, done: Examination) -> Resource:
     if not _detection.wanted():
-        return Resource.create()
+        resource = Resource.create()
+        done.findings += look_at(resource)
+        return resource
     limit = _arguments.seconds("", None, OTLPFAST_RESOURCE_TIMEOUT)
     settings.add("resource detectors", ", ".join(_detection.wanted()), OTEL_EXPERIMENTAL_RESOURCE_DETECTORS)
     settings.add("detection time-out", f"{limit:g} s", OTLPFAST_RESOURCE_TIMEOUT)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import urllib.request
 from collections.abc import Iterable, Iterator
+
+from opentelemetry.sdk.environment_variables import OTEL_EXPERIMENTAL_RESOURCE_DETECTORS
+from opentelemetry.sdk.resources import Resource
 
 from ..._detection import Detection
 from .examination import Finding
@@ -32,8 +36,15 @@ def look_around(detections: Iterable[Detection]) -> Iterator[Finding]:
     yield from _proxies(names)
 
 
+def look_at(resource: Resource) -> Iterator[Finding]:
+    """Where no detector is wanted: what one would know."""
+    if "KUBERNETES_SERVICE_HOST" in os.environ and not any(key[:4] == "k8s." for key in resource.attributes):
+        fix = f"{OTEL_EXPERIMENTAL_RESOURCE_DETECTORS}=otlpfast_kubernetes"
+        yield Finding("resource", "hint", "this is a pod of Kubernetes, and its spans don't say which", fix)
+
+
 def _fix(detection: Detection) -> str:
-    return detection.fix or "take it out of OTEL_EXPERIMENTAL_RESOURCE_DETECTORS, or see what it logs"
+    return detection.fix or f"take it out of {OTEL_EXPERIMENTAL_RESOURCE_DETECTORS}, or see what it logs"
 
 
 def _proxies(names: set[str]) -> Iterator[Finding]:
