@@ -110,7 +110,7 @@ def _carry_run(thread: Any, context: Context) -> Callable[[], None]:
     def undo() -> None:
         if own.get("run") is in_context:
             if before is None:
-                del own["run"]
+                own.pop("run", None)
             else:
                 own["run"] = before
 

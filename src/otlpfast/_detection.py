@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
@@ -144,9 +144,9 @@ def detect() -> list[Detection]:
     started = monotonic()
     limit = seconds("", None, OTLPFAST_RESOURCE_TIMEOUT)
     found: dict[str, Detection] = {}
-    answers: SimpleQueue[Detection] = SimpleQueue()
+    answers: queue.SimpleQueue[Detection] = queue.SimpleQueue()  # by now, perhaps, gevent's
     running: set[str] = set()
-    detectors: list[ResourceDetector] = []
+    detectors: dict[str, ResourceDetector] = {}
     for name, entry in _entries().items():
         if entry is None:
             found[name] = _missing(name)
@@ -154,7 +154,7 @@ def detect() -> list[Detection]:
         try:
             # Here, not in its thread: a process that forks meanwhile would never get over a half-done import.
             detector = entry.load()()
-            detectors.append(detector)
+            detectors[name] = detector
             if name in _AT_ONCE:
                 found[name] = _run(name, detector)
             else:
@@ -166,11 +166,11 @@ def detect() -> list[Detection]:
     while running:
         try:
             answer = answers.get(timeout=max(started + limit - monotonic(), 0))
-        except Empty:
+        except queue.Empty:
             break
         found[answer.name] = answer
         running.discard(answer.name)
-    _keep(detectors)
+    _keep(detector for name, detector in detectors.items() if found[name].resource is not None)
     return list(found.values())
 
 
@@ -213,7 +213,7 @@ def _late(name: str, limit: float) -> Detection:
     return Detection(name, millis=millis, problem=f"gave no answer within {millis} ms", fix=fix)
 
 
-def _start(name: str, detector: ResourceDetector, answers: SimpleQueue[Detection]) -> None:
+def _start(name: str, detector: ResourceDetector, answers: queue.SimpleQueue[Detection]) -> None:
     def work() -> None:
         # What it asks of a server is no part of anybody's trace.
         keys = (_SUPPRESS_INSTRUMENTATION_KEY, _SUPPRESS_HTTP_INSTRUMENTATION_KEY)
@@ -263,7 +263,7 @@ def _depends_on_process(detector: ResourceDetector) -> bool:
 def after_fork() -> Resource | None:
     """What is another's in a forked child; None where nothing was detected here, and the SDK may look.
 
-    In the thread that has forked: these look at the process and the environment, and ask no server.
+    In the thread that has forked: those of them that answered here look at the process and the environment.
     """
     if _process_dependent is None:
         return None
