@@ -38,7 +38,6 @@ from opentelemetry.sdk.resources import (
 )
 from opentelemetry.sdk.version import __version__ as _sdk_version
 
-from ._arguments import seconds
 from ._choice import DISABLED
 from ._components import installed
 from ._log import warn
@@ -82,6 +81,13 @@ def wanted() -> list[str]:
     """What ``OTEL_EXPERIMENTAL_RESOURCE_DETECTORS`` names, in its order."""
     text = os.environ.get(OTEL_EXPERIMENTAL_RESOURCE_DETECTORS, "")
     return [name for part in text.split(",") if (name := part.strip())]
+
+
+def seconds_allowed() -> float:
+    """What ``OTLPFAST_RESOURCE_TIMEOUT`` says; a wrong value is one warning, and the default."""
+    from ._arguments import seconds  # which loads an implementation: not where this is only imported
+
+    return seconds(OTLPFAST_RESOURCE_TIMEOUT, None, OTLPFAST_RESOURCE_TIMEOUT)
 
 
 @contextmanager
@@ -142,7 +148,7 @@ class _Made:
 def detect() -> list[Detection]:
     """Runs what is wanted, all at once; returns at the limit at the latest. In the order of precedence."""
     started = monotonic()
-    limit = seconds("", None, OTLPFAST_RESOURCE_TIMEOUT)
+    limit = seconds_allowed()
     found: dict[str, Detection] = {}
     answers: queue.SimpleQueue[Detection] = queue.SimpleQueue()  # by now, perhaps, gevent's
     running: set[str] = set()

@@ -156,7 +156,7 @@ def _resolve_resource(settings: _Settings, done: Examination) -> Resource:
         resource = Resource.create()
         done.findings += look_at(resource)
         return resource
-    limit = _arguments.seconds("", None, OTLPFAST_RESOURCE_TIMEOUT)
+    limit = _detection.seconds_allowed()
     settings.add("resource detectors", ", ".join(_detection.wanted()), OTEL_EXPERIMENTAL_RESOURCE_DETECTORS)
     settings.add("detection time-out", f"{limit:g} s", OTLPFAST_RESOURCE_TIMEOUT)
     detections = _detection.detect()
