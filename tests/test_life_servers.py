@@ -176,6 +176,28 @@ def test_uvicorn(collector: Collector, folder: Path, workers: int) -> None:
 
 
 @needs("celery")
+@pytest.mark.skipif(find_spec("opentelemetry.instrumentation.celery") is None, reason="not installed")
+def test_a_trace_goes_on_in_tasks_of_celery(collector: Collector, folder: Path) -> None:
+    """By the official instrumentation, in a worker that forks; from there to another task; with baggage."""
+    command = [str(BIN / "celery"), "--app", "carried_tasks", "worker", "--pool", "prefork"]
+    command += ["--concurrency", "1", "--without-mingle"]
+    environment = {"PROVIDER": "otlpfast", "PYTHONPATH": os.pathsep.join([str(APPS), *sys.path])}
+    with server(collector, folder, *command, **environment):
+        send = [sys.executable, str(APPS / "carried_tasks.py")]
+        variables = {**os.environ, **environment, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": collector.endpoint}
+        subprocess.run(send, cwd=folder, env=variables, check=True, timeout=PATIENCE)
+        until(lambda: (folder / "done").exists(), "the end of the second task")
+    spans = {span.span_id: span for span in collector.spans}
+    [last] = [span for span in spans.values() if span.name == "found blue"]
+    path = [last]
+    while path[-1].parent_span_id:
+        path.append(spans[path[-1].parent_span_id])
+    tasks = ["run/second", "apply_async/second", "run/first", "apply_async/first"]
+    assert names(path) == ["found blue", *tasks, "request"]
+    assert {span.trace_id for span in path} == {last.trace_id}
+
+
+@needs("celery")
 def test_celery(collector: Collector, folder: Path) -> None:
     """Some children end after two tasks, some with the worker."""
     tasks = 7

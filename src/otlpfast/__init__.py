@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ._signals import SignalFlush, flush_on_signal
     from .autoconfigure import configure
     from .batch import ExportOutcome, SpanBatch
+    from .context import ContextPatch, carry, carry_context
     from .export import OTLPSpanExporter
     from .pool import SpanPool, SpanWrapper
     from .processor import BatchSpanProcessor, SimpleSpanProcessor
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IMPLEMENTATION",
     "BatchSpanProcessor",
+    "ContextPatch",
     "ExportOutcome",
     "OTLPSpanExporter",
     "SignalFlush",
@@ -53,6 +55,8 @@ __all__ = [
     "Tracer",
     "TracerProvider",
     "__version__",
+    "carry",
+    "carry_context",
     "configure",
     "encode_spans",
     "flush_on_signal",
@@ -65,6 +69,7 @@ _HOMES = {
     "_version": ("__version__",),
     "autoconfigure": ("configure",),
     "batch": ("ExportOutcome", "SpanBatch"),
+    "context": ("ContextPatch", "carry", "carry_context"),
     "export": ("OTLPSpanExporter",),
     "pool": ("SpanPool", "SpanWrapper"),
     "processor": ("BatchSpanProcessor", "SimpleSpanProcessor"),

@@ -21,7 +21,7 @@ from opentelemetry.sdk.environment_variables import (
 )
 
 from ._overload import POLICIES
-from .environment_variables import OTLPFAST_SPOOL_DIR
+from .environment_variables import OTLPFAST_RESOURCE_TIMEOUT, OTLPFAST_SPOOL_DIR
 
 if TYPE_CHECKING:
     from ._spool import Spool
@@ -33,6 +33,7 @@ DEFAULTS = {
     OTEL_BSP_SCHEDULE_DELAY: 5000,
     OTEL_BSP_MAX_EXPORT_BATCH_SIZE: 512,
     OTEL_BSP_EXPORT_TIMEOUT: 30000,
+    OTLPFAST_RESOURCE_TIMEOUT: 2000,
 }
 
 LONGEST_WAIT = threading.TIMEOUT_MAX / 2

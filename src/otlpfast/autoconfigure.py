@@ -21,7 +21,6 @@ from opentelemetry.environment_variables import (
     OTEL_METRICS_EXPORTER,
     OTEL_TRACES_EXPORTER,
 )
-from opentelemetry.sdk import _configuration as sdk
 from opentelemetry.sdk.environment_variables import (
     OTEL_BSP_SCHEDULE_DELAY,
     OTEL_CONFIG_FILE,
@@ -39,8 +38,11 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from . import _components as components
 from ._choice import DISABLED, is_true
+from ._configuration import sdk
+from ._detection import create_resource
 from ._log import warn
 from .environment_variables import (
+    OTLPFAST_CARRY_CONTEXT,
     OTLPFAST_DISABLED,
     OTLPFAST_PPROF,
     OTLPFAST_PROFILE_DIR,
@@ -128,6 +130,7 @@ def configure(
     span_limits: SpanLimits | None = None,
     exporters: Sequence[SpanExporter] | None = None,
     span_processors: Sequence[SpanProcessor] = (),
+    carry_context: bool | None = None,
 ) -> SDKTracerProvider:
     """Makes a tracer provider and makes it the global one; what is not given comes from ``OTEL_*`` variables.
 
@@ -144,6 +147,8 @@ def configure(
         exporters: each gets a ``BatchSpanProcessor``; by default ``OTEL_TRACES_EXPORTER``, and without that
             an ``OTLPSpanExporter``.
         span_processors: are added before those of the exporters.
+        carry_context: whether threads, executors, pools and processes take the current context with them, as
+            by ``carry_context()``; by default ``OTLPFAST_CARRY_CONTEXT``, and without that they don't.
 
     Returns:
         The global tracer provider; the SDK's stock one while ``OTLPFAST_DISABLED`` is true.
@@ -152,6 +157,8 @@ def configure(
         TypeError: an argument of the wrong kind.
     """
     _check(service_name, resource_attributes, sampler, id_generator, exporters, span_processors)
+    if carry_context is not None and not isinstance(carry_context, bool):
+        raise TypeError(f"carry_context={carry_context!r}: True, False or None is allowed")
     present = trace.get_tracer_provider()
     if not isinstance(present, trace.ProxyTracerProvider):
         text = "otlpfast.configure() changes nothing: there is a global tracer provider already, a %s"
@@ -166,7 +173,7 @@ def configure(
     if exporters is None:
         exporters = components.make_exporters(components.exporter_names(), {})
     parts = _Parts(
-        resource=Resource.create(attributes),
+        resource=create_resource(attributes),
         sampler=chosen,
         sampling=sampling,
         id_generator=id_generator or components.make_id_generator(),
@@ -177,7 +184,7 @@ def configure(
     )
     provider = parts.provider()
     trace.set_tracer_provider(provider)
-    _take_over()
+    _take_over(carry_context)
     if components.variable(OTEL_METRICS_EXPORTER):
         _set_up_metrics(parts.resource)
     if components.variable(OTEL_LOGS_EXPORTER):
@@ -259,7 +266,7 @@ def _set_up(
     attributes = dict(resource_attributes or {})
     if auto_instrumentation_version:
         attributes[TELEMETRY_AUTO_VERSION] = auto_instrumentation_version
-    resource = Resource.create(attributes)
+    resource = create_resource(attributes)
     _opamp("pre_sdk_init_function", resource)
     chosen, sampling = (
         (sampler, sampler.get_description()) if sampler is not None else components.make_sampler()
@@ -294,9 +301,13 @@ def _set_up(
     return parts
 
 
-def _take_over() -> None:
+def _take_over(carries: bool | None = None) -> None:
     if DISABLED:
         return
+    if is_true(OTLPFAST_CARRY_CONTEXT) if carries is None else carries:
+        from .context import carry_context
+
+        carry_context()
     try:
         from ._globals import take_over
 

@@ -5,6 +5,9 @@ Registered as an entry point of ``opentelemetry_environment_variables``; README.
 
 from __future__ import annotations
 
+OTLPFAST_CARRY_CONTEXT = "OTLPFAST_CARRY_CONTEXT"
+"""``true``: threads, executors, pools and processes take the current context with them. Default: false."""
+
 OTLPFAST_DISABLED = "OTLPFAST_DISABLED"
 """``true``: the SDK's classes everywhere; nothing native is loaded. Default: false."""
 
@@ -25,6 +28,9 @@ OTLPFAST_PROFILE_DIR = "OTLPFAST_PROFILE_DIR"
 
 OTLPFAST_QUIET = "OTLPFAST_QUIET"
 """``true``: no start-up line. Default: false; it is set for the children of a process that wrote its line."""
+
+OTLPFAST_RESOURCE_TIMEOUT = "OTLPFAST_RESOURCE_TIMEOUT"
+"""How long the start waits for resource detectors, in milliseconds. Default: 2000."""
 
 OTLPFAST_SPAN_METRICS = "OTLPFAST_SPAN_METRICS"
 """``true``: rate, errors and durations of spans as metrics, where otlpfast is configured. Default: false."""

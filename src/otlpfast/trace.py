@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk import trace as sdk
+from opentelemetry.sdk.environment_variables import OTEL_EXPERIMENTAL_RESOURCE_DETECTORS
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
@@ -66,6 +69,15 @@ def _default(name: str) -> int:
     return 128 if name in _COUNTS else sdk.SpanLimits.UNSET
 
 
+def _detected() -> Resource | None:
+    """The resource, where detectors are wanted; None where the SDK makes it at once."""
+    if not os.environ.get(OTEL_EXPERIMENTAL_RESOURCE_DETECTORS):
+        return None
+    from ._detection import create_resource
+
+    return create_resource()
+
+
 class TracerProvider(sdk.TracerProvider):
     """Makes tracers whose spans cost next to nothing.
 
@@ -100,7 +112,7 @@ class TracerProvider(sdk.TracerProvider):
         hold_back()
         super().__init__(
             sampler,
-            resource,
+            _detected() if resource is None else resource,
             shutdown_on_exit,
             active_span_processor or Processors(),
             id_generator,
@@ -108,6 +120,16 @@ class TracerProvider(sdk.TracerProvider):
             meter_provider=meter_provider,
             _tracer_configurator=_tracer_configurator,
         )
+
+    def _handle_fork(self) -> None:
+        # The SDK would look all detectors up again, and complain again of those that are missing.
+        detection = sys.modules.get(f"{__package__}._detection")
+        resource = detection.after_fork() if detection is not None else None
+        if resource is None:
+            super()._handle_fork()
+            return
+        self._tracers_lock = threading.Lock()
+        self._update_resource(resource)
 
     def get_tracer(
         self,

@@ -13,19 +13,28 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_BSP_MAX_QUEUE_SIZE,
     OTEL_BSP_SCHEDULE_DELAY,
     OTEL_CONFIG_FILE,
+    OTEL_EXPERIMENTAL_RESOURCE_DETECTORS,
     OTEL_RESOURCE_ATTRIBUTES,
     OTEL_SERVICE_NAME,
     OTEL_TRACES_SAMPLER,
 )
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
-from ... import _arguments
+from ... import _arguments, _detection
 from ... import _components as components
-from ...environment_variables import OTLPFAST_PPROF, OTLPFAST_SPOOL_DIR, OTLPFAST_WEB
+from ..._choice import is_true
+from ...environment_variables import (
+    OTLPFAST_CARRY_CONTEXT,
+    OTLPFAST_PPROF,
+    OTLPFAST_RESOURCE_TIMEOUT,
+    OTLPFAST_SPOOL_DIR,
+    OTLPFAST_WEB,
+)
 from ...export import OTLPSpanExporter, config
 from ...export.endpoint import mask_url
 from ...export.grpc_settings import GRPCSettings
 from .examination import Examination, Finding, Setting, WrongArgument
+from .surroundings import look_around, look_at
 
 _OTLP_NAMES = ("otlpfast", "otlp")
 
@@ -122,15 +131,37 @@ def _resolve_provider(settings: _Settings, done: Examination) -> None:
         text = f"{OTEL_TRACES_SAMPLER} has no trace begin here: {sampling}"
         done.findings.append(Finding("sampler", "hint", text, f"{OTEL_TRACES_SAMPLER}=parentbased_always_on"))
     components.make_id_generator()
-    name = str(Resource.create().attributes.get(SERVICE_NAME))
+    name = str(_resolve_resource(settings, done).attributes.get(SERVICE_NAME))
     in_attributes = "service.name" in os.environ.get(OTEL_RESOURCE_ATTRIBUTES, "")
-    settings.add(SERVICE_NAME, name, OTEL_SERVICE_NAME, *[OTEL_RESOURCE_ATTRIBUTES] * in_attributes)
+    named = components.variable(OTEL_SERVICE_NAME) or in_attributes or name.startswith("unknown_service")
+    settings.add(
+        SERVICE_NAME,
+        name,
+        OTEL_SERVICE_NAME,
+        *[OTEL_RESOURCE_ATTRIBUTES] * in_attributes,
+        argument="" if named else "a resource detector",
+    )
     if name.startswith("unknown_service"):
         text = f"the service has no name: its spans come as {name}"
         done.findings.append(Finding("service", "hint", text, f"{OTEL_SERVICE_NAME}=…"))
     settings.add(
         "propagators", components.variable(OTEL_PROPAGATORS) or "tracecontext,baggage", OTEL_PROPAGATORS
     )
+    carried = "carried" if is_true(OTLPFAST_CARRY_CONTEXT) else "not carried"
+    settings.add("context to threads", carried, OTLPFAST_CARRY_CONTEXT)
+
+
+def _resolve_resource(settings: _Settings, done: Examination) -> Resource:
+    if not _detection.wanted():
+        resource = Resource.create()
+        done.findings += look_at(resource)
+        return resource
+    limit = _detection.seconds_allowed()
+    settings.add("resource detectors", ", ".join(_detection.wanted()), OTEL_EXPERIMENTAL_RESOURCE_DETECTORS)
+    settings.add("detection time-out", f"{limit:g} s", OTLPFAST_RESOURCE_TIMEOUT)
+    detections = _detection.detect()
+    done.findings += look_around(detections)
+    return _detection.assemble(detections)
 
 
 def _resolve_processor(settings: _Settings) -> None:
