@@ -19,10 +19,10 @@ class RateLimiter:
         self._due = 0.0
         self._lock = threading.RLock()  # re-entrant: a signal handler or a finaliser may start a span
 
-    def allow(self) -> bool:
-        """Whether one more is allowed now; then it counts."""
+    def allow(self, now: int | None = None) -> bool:
+        """Whether one more is allowed now, in nanoseconds of a monotonic clock; then it counts."""
         with self._lock:
-            now = time.monotonic_ns()
+            now = time.monotonic_ns() if now is None else now
             due = max(self._due, now)
             if due - now > self._tolerance:
                 return False
