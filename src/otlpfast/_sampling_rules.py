@@ -12,6 +12,8 @@ from typing import Any
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import SpanKind
 
+from ._plain import plain_text
+
 Pattern = str | re.Pattern[str]
 """A glob for the whole text (``*``, ``?``, ``[…]``), or a regular expression to be found in it."""
 
@@ -109,7 +111,7 @@ def _matcher(wanted: Pattern) -> Match:
 def _value_matcher(wanted: Any) -> Match:
     if isinstance(wanted, (str, re.Pattern)):
         match = _matcher(wanted)
-        return lambda value: match(value if isinstance(value, str) else str(value))
+        return lambda value: match(value if isinstance(value, str) else plain_text(value))
     return lambda value: type(value) is type(wanted) and value == wanted
 
 
