@@ -16,7 +16,7 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from opentelemetry import propagate, trace
+from opentelemetry import context, propagate, trace
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind
 
@@ -92,9 +92,12 @@ class Forwarding(Service):
     next: str
 
     def answers(self) -> list[Any]:
-        came = propagate.extract(self.headers, getter=Headers())
-        with tracer.start_as_current_span("server", came, SpanKind.SERVER):
-            return [self.asked() for _ in range(int(self.path.strip("/") or 1))]
+        token = context.attach(propagate.extract(self.headers, getter=Headers()))
+        try:
+            with tracer.start_as_current_span("server", kind=SpanKind.SERVER):
+                return [self.asked() for _ in range(int(self.path.strip("/") or 1))]
+        finally:
+            context.detach(token)
 
     def asked(self) -> Any:
         with tracer.start_as_current_span("client", kind=SpanKind.CLIENT):
