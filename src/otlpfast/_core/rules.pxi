@@ -1,5 +1,5 @@
-# Rules of a RuleBasedSampler without their Python code. What a rule wants of a span's name and kind is looked up
-# once for each of them; what it wants of attributes is looked at for each span.
+# Rules of a RuleBasedSampler without their Python code. What a rule wants of a span's name and kind is looked
+# up once for each of them; what it wants of attributes is looked at for each span.
 #
 # Whatever is not of a plain type, in a rule or a span, is left to the sampler's own should_sample().
 
