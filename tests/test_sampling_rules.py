@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import re
 import sys
@@ -313,3 +314,13 @@ def test_one_that_is_changed_later_takes_the_new_rules() -> None:
     assert not tracer.start_span("a").is_recording()
     tracer.sampler = RuleBasedSampler([SamplingRule(ALWAYS_OFF, name="b")], ALWAYS_ON)
     assert tracer.start_span("a").is_recording() and not tracer.start_span("b").is_recording()
+
+
+def test_one_that_is_in_use_can_be_copied() -> None:
+    sampler = RuleBasedSampler(quick_rules()[:3], ALWAYS_ON)
+    for twin in (sampler, copy.copy(sampler), copy.deepcopy(sampler)):
+        tracer = tracer_of(ParentBased(twin))
+        assert not tracer.start_span("GET /health").is_recording() and tracer.start_span("x").is_recording()
+        assert twin.get_description() == sampler.get_description()
+    tracer.sampler = sampler
+    assert not tracer.start_span("GET /health").is_recording()

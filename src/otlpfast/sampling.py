@@ -151,6 +151,10 @@ class RuleBasedSampler(Sampler):
         self.rules, self._scope = tuple(rules), scope
         self._tried = [rule for rule in self.rules if rule.scope is None or scope is not None]
         self._known: dict[tuple[str, SpanKind | None], list[SamplingRule]] = {}
+        self._tables: dict[int, object] = {}  # the compiled core's
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_known": {}, "_tables": {}}  # a copy looks names up itself
 
     def of_scope(self, name: str) -> RuleBasedSampler:
         """This one for the spans of an instrumentation scope: otlpfast's tracers ask for it.

@@ -87,11 +87,17 @@ cdef int set_own_rule(Rule *rule, object sampler, str how) except -1:
 
 
 cdef int set_rules(Rule *rule, object sampler, int which, list tables) except -1:
-    plan = sampler._plan()
-    if plan is not None:
-        table = rule_table(plan, which)
-        tables.append(table)
-        rule.kind, rule.state = BY_RULES, <PyObject *> table
+    # The sampler keeps what is made of it: all tracers of a provider have the same one.
+    made = sampler._tables.get(which)
+    if made is None:
+        plan = sampler._plan()
+        if plan is None:
+            return 0
+        made = sampler._tables.setdefault(which, rule_table(plan, which))
+    if type(made) is not _RuleTable:
+        raise TypeError(f"a table of rules, not {type(made).__name__}")
+    tables.append(made)
+    rule.kind, rule.state = BY_RULES, <PyObject *> made
     return 0
 
 
