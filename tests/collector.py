@@ -225,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         collector = self.server.collector
-        wire = self.rfile.read(int(self.headers["content-length"]))
+        wire = self._body()
         reply = collector.record(
             Request(self.path, self.headers, _inflate(wire, self.headers), len(wire), self.client_address)
         )
@@ -256,6 +256,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._drip(reply.body, reply.drip_body)
         else:
             self.wfile.write(head + reply.body)
+
+    def _body(self) -> bytes:
+        if "content-length" in self.headers:
+            return self.rfile.read(int(self.headers["content-length"]))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):  # as Envoy sends it
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
 
     def _drip(self, data: bytes, pause: float) -> None:
         for byte in data:

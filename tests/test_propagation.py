@@ -139,6 +139,9 @@ class TestExtract:
         theirs, own = EVERY["both"]
         carrier.pop("baggage", None)  # of which the API takes the first alone
         one, other = ({name: wrap(value) for name, value in carrier.items()} for _ in range(2))
+        for wrapped in (one, other):  # of which the API takes the first where it has to be the only one
+            if isinstance(wrapped.get("traceparent"), list):
+                del wrapped["traceparent"][1:]
         if any(isinstance(value, Iterator) for value in one.values()):
             one = other = {name: tuple(value) for name, value in one.items()}
         assert extracted(own, one, None) == extracted(theirs, other, None)

@@ -38,6 +38,15 @@ class _Asking(Getter[Any]):
         return self._getter.keys(carrier)
 
 
+class _OneParent(_Asking):
+    """Finds no ``traceparent`` where there are several: which of them is the caller's nobody knows."""
+
+    def get(self, carrier: Any, key: str) -> Any:
+        values: Any = self._getter.get(carrier, key)
+        several = key == "traceparent" and isinstance(values, (list, tuple)) and len(values) > 1
+        return None if several else values
+
+
 class _WithoutState(_Asking):
     """Finds no ``tracestate``: one that can't be read must not cost the ``traceparent``."""
 
@@ -74,6 +83,7 @@ def extract_trace_context(carrier: Any, context: Context | None, getter: Any) ->
     """As the propagator's ``extract()``."""
     if context is None:
         context = Context()
+    getter = _OneParent(getter)
     try:
         try:
             return _trace_context.extract(carrier, context, getter)

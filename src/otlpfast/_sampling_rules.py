@@ -12,10 +12,13 @@ from typing import Any
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import SpanKind
 
+from ._plain import plain_text
+
 Pattern = str | re.Pattern[str]
 """A glob for the whole text (``*``, ``?``, ``[…]``), or a regular expression to be found in it."""
 
-Match = Callable[[str], Any]
+Match = Callable[[Any], Any]
+Plan = tuple[Sampler, SpanKind | None, tuple[Any, Match] | None, list[tuple[str, Any, Match | None]]]
 _KEYS = ("name", "kind", "attributes", "scope", "ratio", "per_second")
 
 
@@ -46,25 +49,45 @@ class SamplingRule:
             raise TypeError(f"sampler: a Sampler, not {type(self.sampler).__name__}")
         object.__setattr__(self, "_name", None if self.name is None else _matcher(self.name))
         object.__setattr__(self, "_scope", None if self.scope is None else _matcher(self.scope))
-        checks = [(key, _value_matcher(wanted)) for key, wanted in self.attributes.items()]
+        checks = [(key, wanted, _value_matcher(wanted)) for key, wanted in self.attributes.items()]
         object.__setattr__(self, "_attributes", checks)
 
     _name: Match | None = field(init=False, repr=False, compare=False)
     _scope: Match | None = field(init=False, repr=False, compare=False)
-    _attributes: list[tuple[str, Callable[[Any], Any]]] = field(init=False, repr=False, compare=False)
+    _attributes: list[tuple[str, Any, Match]] = field(init=False, repr=False, compare=False)
+
+    @property
+    def has_attributes(self) -> bool:
+        """Whether it wants any."""
+        return bool(self._attributes)
 
     def matches(self, name: str, kind: SpanKind | None, attributes: Mapping[str, Any] | None) -> bool:
         """Whether a span does, but for its scope."""
+        return self.matches_name(name, kind) and self.matches_attributes(attributes)
+
+    def matches_name(self, name: str, kind: SpanKind | None) -> bool:
+        """Whether spans of that name and kind may match."""
         if self.kind is not None and (kind or SpanKind.INTERNAL) is not self.kind:
             return False
-        if self._name is not None and not self._name(name):
-            return False
+        return self._name is None or bool(self._name(name))
+
+    def matches_attributes(self, attributes: Mapping[str, Any] | None) -> bool:
+        """Whether spans that are started with these attributes may match."""
         given = attributes or {}
-        return all(key in given and check(given[key]) for key, check in self._attributes)
+        return all(key in given and check(given[key]) for key, _, check in self._attributes)
 
     def matches_scope(self, name: str) -> bool:
         """Whether spans of a scope of that name may match."""
         return self._scope is None or bool(self._scope(name))
+
+    def plan(self) -> Plan:
+        """All but the scope, for the compiled core: each pattern with the method that matches it."""
+        name = None if self._name is None else (self.name, self._name)
+        attributes = [
+            (key, wanted, _matcher(wanted) if isinstance(wanted, (str, re.Pattern)) else None)
+            for key, wanted, _ in self._attributes
+        ]
+        return self.sampler, self.kind, name, attributes
 
     def __str__(self) -> str:
         kind = self.kind.name.lower() if self.kind is not None else None
@@ -85,10 +108,10 @@ def _matcher(wanted: Pattern) -> Match:
     return re.compile(translate(wanted)).match
 
 
-def _value_matcher(wanted: Any) -> Callable[[Any], Any]:
+def _value_matcher(wanted: Any) -> Match:
     if isinstance(wanted, (str, re.Pattern)):
         match = _matcher(wanted)
-        return lambda value: match(value if isinstance(value, str) else str(value))
+        return lambda value: match(value if isinstance(value, str) else plain_text(value))
     return lambda value: type(value) is type(wanted) and value == wanted
 
 

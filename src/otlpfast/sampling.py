@@ -11,7 +11,7 @@ Or by ``OTEL_TRACES_SAMPLER``; docs/sampling.md has the names.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from opentelemetry.context import Context
@@ -20,10 +20,12 @@ from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
 from opentelemetry.util.types import Attributes
 
 from ._impl import NATIVE_SAMPLERS, RateLimiter
-from ._sampling_rules import SamplingRule, read_rules
+from ._sampling_rules import Plan, SamplingRule, read_rules
 from ._thresholds import NEVER, RANDOMNESS, Entry, shown, threshold_of, with_threshold
 
 __all__ = ["ConsistentProbabilitySampler", "RateLimitingSampler", "RuleBasedSampler", "SamplingRule"]
+
+_MAX_KNOWN, _MAX_KNOWN_NAME = 1024, 256  # names and kinds of which a rule-based sampler remembers the rules
 
 
 def _result(sampled: bool, attributes: Attributes, state: TraceState | None) -> SamplingResult:
@@ -142,9 +144,17 @@ class RuleBasedSampler(Sampler):
                 raise TypeError(f"rules: SamplingRule objects, not {type(rule).__name__}")
         if not isinstance(default, Sampler):
             raise TypeError(f"default: a Sampler, not {type(default).__name__}")
-        self.rules = tuple(rules)
         self.default = default
-        self._scope: str | None = None
+        self._take(rules, None)
+
+    def _take(self, rules: Sequence[SamplingRule], scope: str | None) -> None:
+        self.rules, self._scope = tuple(rules), scope
+        self._tried = [rule for rule in self.rules if rule.scope is None or scope is not None]
+        self._known: dict[tuple[str, SpanKind | None], list[SamplingRule]] = {}
+        self._tables: dict[int, object] = {}  # the compiled core's
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_known": {}, "_tables": {}}  # a copy looks names up itself
 
     def of_scope(self, name: str) -> RuleBasedSampler:
         """This one for the spans of an instrumentation scope: otlpfast's tracers ask for it.
@@ -155,8 +165,33 @@ class RuleBasedSampler(Sampler):
             return self
         rules = [rule for rule in self.rules if rule.matches_scope(name)]
         made = copy.copy(self)
-        made.rules, made._scope = tuple(rules), name
+        made._take(rules, name)
         return made
+
+    def _plan(self) -> list[Plan] | None:
+        # For the compiled core, which decides as should_sample() does; None where it can't.
+        kinds = (None, *SpanKind)
+        if any(type(rule) is not SamplingRule or rule.kind not in kinds for rule in self._tried):
+            return None
+        return [*(rule.plan() for rule in self._tried), (self.default, None, None, [])]
+
+    def _candidates(self, name: str, kind: SpanKind | None) -> Iterable[SamplingRule]:
+        # The rules that spans of that name and kind may match, up to the first that they match anyhow.
+        if type(name) is not str or not (kind is None or type(kind) is SpanKind):
+            return (rule for rule in self._tried if rule.matches_name(name, kind))
+        found = self._known.get((name, kind))
+        if found is None:
+            found = []
+            for rule in self._tried:
+                if rule.matches_name(name, kind):
+                    found.append(rule)
+                    if not rule.has_attributes:
+                        break
+            if len(name) <= _MAX_KNOWN_NAME:
+                if len(self._known) >= _MAX_KNOWN:
+                    self._known.clear()
+                self._known[name, kind] = found
+        return found
 
     def should_sample(
         self,
@@ -170,8 +205,8 @@ class RuleBasedSampler(Sampler):
     ) -> SamplingResult:
         """See ``opentelemetry.sdk.trace.sampling.Sampler.should_sample()``."""
         sampler = self.default
-        for rule in self.rules:
-            if (rule.scope is None or self._scope is not None) and rule.matches(name, kind, attributes):
+        for rule in self._candidates(name, kind):
+            if rule.matches_attributes(attributes):
                 sampler = rule.sampler
                 break
         return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
@@ -182,7 +217,9 @@ class RuleBasedSampler(Sampler):
         return f"RuleBasedSampler{{{rules}; else {self.default.get_description()}}}"
 
 
-NATIVE_SAMPLERS.update({ConsistentProbabilitySampler: "threshold", RateLimitingSampler: "rate"})
+NATIVE_SAMPLERS.update(
+    {ConsistentProbabilitySampler: "threshold", RateLimitingSampler: "rate", RuleBasedSampler: "rules"}
+)
 
 
 def _number(text: str | None, what: str) -> float:

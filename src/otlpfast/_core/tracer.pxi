@@ -24,6 +24,7 @@ cdef class _NativeTracer:
     cdef object generator, config, metrics
     cdef bint has_own_ids, has_metrics, is_disabled, needs_help, asks
     cdef Rule rules[5]
+    cdef list tables  # which those of rules are, to keep them
 
     def __init__(self, stock):
         # All that one of the SDK's tracers has.
@@ -96,6 +97,7 @@ cdef class _NativeTracer:
         # Nothing here raises but for lack of memory: what is not built in is asked elsewhere.
         cdef Context ids, parent
         cdef Rule *rule
+        cdef Rule found
         cdef Generator *source
         cdef bint is_sampled
         cdef object above = find_parent(
@@ -104,6 +106,9 @@ cdef class _NativeTracer:
         cdef bint has_parent = above is not None
         asked.above = <PyObject *> above if type(above) is _NativeSpan else NULL
         rule = &self.rules[which_rule(has_parent, &parent)]
+        if rule.kind == BY_RULES:
+            found = chosen(rule, asked.name, asked.kind, asked.attributes)
+            rule = &found
         if rule.kind == ASK or self.needs_help:
             if self.is_disabled:
                 return self.disabled_span(asked, above, &parent)
@@ -267,20 +272,18 @@ cdef class _NativeTracer:
 
     @sampler.setter
     def sampler(self, value):
+        cdef Rule rules[5]
+        cdef list tables = []
         cdef int i
+        for i in range(5):
+            rules[i] = rule_of(value, i, tables)
         self.renew()
         self.origin.sampler = value
-        if type(value) in _parent_samplers:
-            parts = (
-                value._root, value._remote_parent_sampled, value._remote_parent_not_sampled,
-                value._local_parent_sampled, value._local_parent_not_sampled,
-            )
-        else:
-            parts = (value,) * 5
         self.asks = False
         for i in range(5):
-            self.rules[i] = rule_of(parts[i], i == ROOT)
-            self.asks = self.asks or self.rules[i].kind == ASK
+            self.rules[i] = rules[i]
+            self.asks = self.asks or asks(&rules[i])
+        self.tables = tables
 
     @property
     def id_generator(self):

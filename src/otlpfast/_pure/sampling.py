@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -17,12 +18,15 @@ class RateLimiter:
         self._interval = 1e9 / rate
         self._tolerance = (burst - 1) * self._interval
         self._due = 0.0
+        self._process = os.getpid()
         self._lock = threading.RLock()  # re-entrant: a signal handler or a finaliser may start a span
 
-    def allow(self) -> bool:
-        """Whether one more is allowed now; then it counts."""
+    def allow(self, now: int | None = None) -> bool:
+        """Whether one more is allowed now, in nanoseconds of a monotonic clock; then it counts."""
+        if self._process != os.getpid():  # a thread that this child has not may have held it
+            self._process, self._lock = os.getpid(), threading.RLock()
         with self._lock:
-            now = time.monotonic_ns()
+            now = time.monotonic_ns() if now is None else now
             due = max(self._due, now)
             if due - now > self._tolerance:
                 return False
