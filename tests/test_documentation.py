@@ -9,12 +9,12 @@ import pytest
 
 from otlpfast import environment_variables
 
-README = Path(__file__).parents[1] / "README.md"
+CONFIGURATION = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 
-@pytest.mark.skipif(not README.exists(), reason="the documentation is not here")
-def test_the_readme_has_each_variable_once_in_order() -> None:
-    rows = re.findall(r"^\| `(OTLPFAST_\w+)` \| \S", README.read_text(encoding="utf-8"), re.MULTILINE)
+@pytest.mark.skipif(not CONFIGURATION.exists(), reason="the documentation is not here")
+def test_the_configuration_page_has_each_variable_once_in_order() -> None:
+    rows = re.findall(r"^\| `(OTLPFAST_\w+)` \| \S", CONFIGURATION.read_text(encoding="utf-8"), re.MULTILINE)
     known = [name for name in vars(environment_variables) if name.startswith("OTLPFAST_")]
     assert rows == known == sorted(known)
 
