@@ -21,6 +21,7 @@ SANITIZED := build/sanitize/.built
 .DELETE_ON_ERROR:
 .PHONY: help demo test reliability bench plot scenarios latency service soak
 .PHONY: profiling stress growth layers builds gate bench-gate slowed lint format wheel sanitize collector gateway clean
+.PHONY: docs changelog fuzz picture
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -93,6 +94,12 @@ lint: $(BUILT) $(VENV)/.group-lint ## ruff, cython-lint, mypy --strict, stubtest
 format: $(VENV)/.group-lint ## rewrite the Python sources as ruff would have them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.group-docs ## the documentation as a site in build/site; a link to nowhere is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet $(ARGS)
+
+changelog: $(VENV)/.group-changes ## what the next release would add to CHANGELOG.md
+	@$(BIN)/towncrier build --draft --version $${VERSION:-$$(sed -n 's/^version = "\([^"]*\)".*/\1/p' pyproject.toml)} $(ARGS)
 
 wheel: $(VENV)/.group-wheel ## sdist and wheel (built from that sdist) in dist/
 	OTLPFAST_BUILD=$${OTLPFAST_BUILD:-require} OTLPFAST_PGO=$${OTLPFAST_PGO:-1} $(BIN)/python -m build --outdir dist .
