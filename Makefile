@@ -49,8 +49,11 @@ bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; writes
 plot: $(BUILT) ## the history of the benchmarks as a chart in build/history.svg
 	@$(BIN)/python -m bench.plot $(ARGS)
 
-scenarios: $(BUILT) $(VENV)/.group-bench ## the specification's scenarios, with rivals; writes docs/benchmarks.md
+scenarios: $(BUILT) $(VENV)/.group-bench ## the specification's scenarios, with rivals; writes README.md and docs/benchmarks.md
 	@$(BIN)/python -m bench.scenarios $(ARGS)
+
+picture: $(BUILT) $(VENV)/.group-demo ## docs/demo.svg: what tracing costs the demo's service; writes docs/benchmarks.md
+	@$(BIN)/python -m bench.picture $(ARGS)
 
 latency: $(BUILT) $(VENV)/.group-bench ## how long spans take, how late other threads get; writes docs/benchmarks.md
 	@$(BIN)/python -m bench.latency $(ARGS)

@@ -132,8 +132,10 @@ def _measured() -> dict[str, Any]:
     from otlpfast.cli.demo.report import as_json, as_table
     from otlpfast.cli.demo.runs import Demo
 
-    result = Demo(6000, None, Deadline(120), Console()).run()
-    page.put("demo", f"```text\n{as_table(result).strip()}\n```")
+    console = Console()
+    result = Demo(6000, None, Deadline(120), console).run()
+    console.clear()
+    page.put("demo", f"```text\n{as_table(result).strip(chr(10))}\n```")
     found: dict[str, Any] = json.loads(as_json(result))
     return found
 

@@ -1,4 +1,4 @@
-"""What `make docs` does beyond mkdocs: pages from files elsewhere in the repository, links to these, two checks."""
+"""What `make docs` does beyond mkdocs: pages from files that are not below docs/, links to these, two checks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ PAGES = {
 }
 _SOURCES = {page: source for source, page in PAGES.items()}
 _LINK = re.compile(r"(!?)\[([^\]\n]*)\]\(([^)\s]+)\)")
-_LOADS = re.compile(r"""<(?:script|img|iframe|link\s[^>]*rel=["']?stylesheet)[^>]*\s(?:src|href)=["']?(?:https?:)?//""")
+_LOADS = re.compile(
+    r"""<(?:script|img|iframe|link\s[^>]*rel=["']?stylesheet)[^>]*\s(?:src|href)=["']?(?:https?:)?//"""
+)
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -65,7 +67,9 @@ def on_post_page(output: str, page: Page, config: Any) -> str:
 
 def on_post_build(config: Any) -> None:
     """Refuses a reference in which something public is missing."""
-    pages = "".join(page.read_text(encoding="utf-8") for page in Path(config.site_dir, "reference").glob("*.html"))
+    pages = "".join(
+        page.read_text(encoding="utf-8") for page in Path(config.site_dir, "reference").glob("*.html")
+    )
     there = set(re.findall(r'\bid="otlpfast\.(?:[\w.]+\.)?(\w+)"', pages))
     package = ROOT / "src" / "otlpfast"
     for module in [*package.glob("[a-z]*.py"), package / "__init__.py", *package.glob("[a-z]*/__init__.py")]:
@@ -77,5 +81,9 @@ def _public(module: Path) -> list[str]:
     """The names in `__all__` of a source file that are no constants; none where it has no `__all__`."""
     for statement in ast.parse(module.read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__":
-            return [name for name in ast.literal_eval(statement.value) if not name.startswith("_") and name.upper() != name]
+            return [
+                name
+                for name in ast.literal_eval(statement.value)
+                if not name.startswith("_") and name.upper() != name
+            ]
     return []

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from otlpfast import cli, environment_variables
+from otlpfast import IMPLEMENTATION, cli, environment_variables
 
 from .collector import Collector
 from .documents import PAGES, ROOT, Block, blocks
-from .starting import finished
+from .starting import NO_INSTRUMENTATION, finished
 
 if not (ROOT / "docs").is_dir():
     pytest.skip("the documentation is not here", allow_module_level=True)
@@ -92,6 +92,29 @@ def check(words: list[str], monkeypatch: pytest.MonkeyPatch, where: str) -> None
             assert find_spec(module) is not None, f"{where}: no module {module}"
         case ["python", script, *_]:
             assert (ROOT / script).is_file(), f"{where}: no {script}"
+
+
+def test_the_quick_start_shows_and_sends_its_spans(tmp_path: Path) -> None:
+    found = blocks("docs/quickstart.md")
+    program = next(block.code for block in found if block.language == "python")
+    shown = next(block.code for block in found if "otlpfast_console" in block.code)
+    (tmp_path / "app.py").write_text(program, encoding="utf-8")
+    command = [sys.executable, "-m", "otlpfast.cli", "run", "app.py"]
+    variables = {**NO_INSTRUMENTATION, "OTEL_SERVICE_NAME": "shop"}
+    done = finished(command, cwd=tmp_path, **variables, OTEL_TRACES_EXPORTER="otlpfast_console")
+    assert (done.returncode, done.stdout) == (0, "total: 19.0\n"), done.stderr
+    printed = done.stderr.replace(f"({IMPLEMENTATION})", "(c)").splitlines()
+    expected = [line for line in shown.splitlines()[1:] if not line.startswith("total")]
+    assert [_without_figures(line) for line in printed] == [_without_figures(line) for line in expected]
+    with Collector() as collector:
+        done = finished(command, collector, cwd=tmp_path, **variables)
+        assert done.returncode == 0, done.stderr
+        assert sorted(span.name for span in collector.wait_for_spans(3)) == ["order", "price", "price"]
+
+
+def _without_figures(line: str) -> str:
+    """Times, durations and ids are others in each run."""
+    return re.sub(r"[\d.:]+ +[\d.]+ [µm]?s|\b[0-9a-f]{32}\b|(?<=otlpfast )[\d.]+\S*", "…", line)
 
 
 def understood(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
