@@ -73,6 +73,9 @@ profiling: $(BUILT) $(VENV)/.group-bench ## what a CPU profile costs while it is
 stress: $(BUILT) $(VENV)/.group-test ## CPU profiles of what makes a walk of frames hard, for SECONDS: no crash
 	@OTLPFAST_IMPL=c $(BIN)/python -m tests.profiling_stress --seconds $(SECONDS) $(ARGS)
 
+fuzz: $(BUILT) $(VENV)/.group-test $(VENV)/.group-fuzz ## what is read from outside, at random, for SECONDS: nothing raises or hangs
+	@OTLPFAST_IMPL=c $(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
 bench-gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
 	@$(BIN)/python -m bench.gate $(ARGS)
 
