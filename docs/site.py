@@ -1,4 +1,4 @@
-"""What `make docs` does beyond mkdocs: pages from files that are not below docs/, links to these, two checks."""
+"""What `make docs` does beyond mkdocs: pages of files that are not in docs/, links to these, two checks."""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
 )
 
-_PIECE = re.compile(r"^<!--\s*(?P<comment>.*?)-->|^```(?P<language>[^\n]*)\n(?P<code>.*?)^```$", re.M | re.S)
+_PIECE = re.compile(
+    r"^<!--\s*(?P<comment>.*?)-->|^(?P<fence>`{3,})(?P<language>[^`\n]*)\n(?P<code>.*?)^(?P=fence)$",
+    re.M | re.S,
+)
 _AS = re.compile(r'"([^"]+)" as "([^"]*)"')
 
 

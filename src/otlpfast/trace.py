@@ -53,7 +53,8 @@ def _limits() -> sdk.SpanLimits:
         if value and not _is_whole(value):
             instead[name] = _default(name)
             shown = "no limit" if instead[name] == sdk.SpanLimits.UNSET else instead[name]
-            warn(_logger, "%s=%r is ignored, %s is used: a whole number is allowed", variable, value[:100], shown)
+            message = "%s=%r is ignored, %s is used: a whole number is allowed"
+            warn(_logger, message, variable, value[:100], shown)
     return sdk.SpanLimits(**instead)
 
 
