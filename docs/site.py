@@ -24,9 +24,7 @@ PAGES = {
 }
 _SOURCES = {page: source for source, page in PAGES.items()}
 _LINK = re.compile(r"(!?)\[([^\]\n]*)\]\(([^)\s]+)\)")
-_LOADS = re.compile(
-    r"""<(?:script|img|iframe|link\s[^>]*rel=["']?stylesheet)[^>]*\s(?:src|href)=["']?(?:https?:)?//"""
-)
+_LOADS = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*\s(?:src|href)=["']?(?:https?:)?//[^>]*""")
 
 
 def on_files(files: Files, config: Any) -> Files:

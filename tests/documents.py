@@ -83,5 +83,6 @@ def _blocks(text: str) -> Iterator[Block]:
             assert reason, f"line {line}: why is it not run?"
         elif comment.startswith("run with"):
             others = _AS.findall(comment)
+            assert others, f"line {line}: run with what?"
         elif comment.startswith("given\n"):
             yield Block("python", line, comment.removeprefix("given\n"))

@@ -52,7 +52,8 @@ def test_each_page_is_in_the_navigation_of_the_site() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in PAGES:
         if page.startswith("docs/"):
-            assert f"- {page.removeprefix('docs/')}\n" in navigation, f"mkdocs.yml has no {page}"
+            name = re.escape(page.removeprefix("docs/"))
+            assert re.search(rf"(- |: ){name}$", navigation, re.MULTILINE), f"mkdocs.yml has no {page}"
 
 
 def test_the_readme_fits_on_a_few_screens() -> None:
