@@ -68,7 +68,7 @@ def _row(run: dict[str, Any], y: int, most: float) -> list[str]:
     parts.append(_text(x + 8, y + 20, f"{_whole(run):.1f}"))
     if (tracing := run["cpu_microseconds_a_span"]["tracing"]) is not None:
         parts.append(_text(_LEFT + _BAR + 74, y + 20, f"{tracing['value']:.1f} µs", "strong"))
-    parts.append(_text(_LEFT + _BAR + 174, y + 20, f"{run['peak_memory_bytes'] / 2**20:.1f} MiB"))
+    parts.append(_text(_LEFT + _BAR + 174, y + 20, f"{run['peak_memory_bytes'] / 1e6:.1f} MB"))
     return parts
 
 

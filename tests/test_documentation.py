@@ -28,6 +28,15 @@ def test_each_variable_is_its_own_name() -> None:
             assert name == value
 
 
+def test_the_configuration_page_has_each_extra() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    section = project.partition("[project.optional-dependencies]\n")[2].partition("\n[")[0]
+    rows = re.findall(
+        r"^\| `otlpfast\[(\w+)\]` \| \S", CONFIGURATION.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(rows) == sorted(re.findall(r"^(\w+) = \[", section, re.MULTILINE))
+
+
 def anchors(page: Path) -> set[str]:
     """Of its headings, as forges make them."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)

@@ -166,6 +166,43 @@ def test_a_run_of_the_benchmarks_is_told_in_all_its_places(page: Path, tmp_path:
     )
 
 
+def pipeline(name: str, process: float, tracing: float | None, export: float | None) -> dict[str, Any]:
+    """What `otlpfast demo --json` says of one."""
+    costs = {"process": process, "tracing": tracing, "export": export}
+    made = None if tracing is None else 100
+    return {
+        "name": name,
+        "title": name,
+        "spans": {"made": made, "received": made},
+        "cpu_microseconds_a_span": {
+            kind: cost if cost is None else {"value": cost, "error": 0.1} for kind, cost in costs.items()
+        },
+        "peak_memory_bytes": 30_000_000,
+    }
+
+
+def test_the_picture_of_the_demo_has_a_bar_for_each_pipeline(tmp_path: Path) -> None:
+    runs = [
+        pipeline("no_sdk", 50, None, None),
+        pipeline("no_export", 80, 30, None),
+        pipeline("stock", 150, 100, 60),
+        pipeline("provider", 58, 8, None),
+    ]
+    conditions = {"versions": {"otlpfast": "1 (c)"}, "python": "CPython", "system": "Linux", "cpus": 2}
+    found = {"runs": runs, "load": {"requests": 6000}, "conditions": conditions}
+    (tmp_path / "demo.json").write_text(json.dumps(found))
+    done = run("bench.picture", "--json", tmp_path / "demo.json", "--out", tmp_path / "demo.svg")
+    assert done.returncode == 0, done.stderr
+    drawing = ElementTree.parse(tmp_path / "demo.svg").getroot()
+    widths = [
+        float(bar.attrib["width"]) for bar in drawing.findall("{*}rect") if bar.attrib["height"] == "28"
+    ]
+    assert [round(width / widths[0] * 50) for width in widths] == [50, 0, 0, 50, 40, 60, 50, 8, 0]
+    (told,) = drawing.findall("{*}title")
+    assert told.text == ("Tracing adds 100.0 µs of CPU time a span with the stock SDK, 8.0 µs with otlpfast.")
+    assert "all 100 spans of each arrived" in "".join(drawing.itertext())
+
+
 # A process whose first function took 7 by itself and 40 with what it called, in callgrind's format.
 DUMP = """\
 events: Ir
