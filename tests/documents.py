@@ -4,6 +4,7 @@ A comment before a block, unseen by readers, is about that block:
 
     <!-- not run: why -->                                 python is compiled, and nothing more
     <!-- run with "127.0.0.1:6060" as "127.0.0.1:0", … --> these texts are others for the test
+    <!-- program: A=b otlpfast run app.py -->             a file of its own, which that command runs
     <!-- given                                             python that readers have in mind, run before it
     serve = time.sleep
     -->
@@ -38,6 +39,7 @@ class Block:
     line: int  # of its first line in the page, from 1
     code: str
     reason: str = ""  # why it is not run
+    program: str = ""  # the command that runs it as a file of its own
 
     @property
     def commands(self) -> list[list[str]]:
@@ -67,7 +69,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def _blocks(text: str) -> Iterator[Block]:
-    reason, others = "", list[tuple[str, str]]()
+    reason, program, others = "", "", list[tuple[str, str]]()
     for piece in _PIECE.finditer(text):
         comment = piece["comment"]
         line = text.count("\n", 0, piece.start()) + 2
@@ -76,13 +78,15 @@ def _blocks(text: str) -> Iterator[Block]:
             for here, there in others:
                 assert here in code, f"line {line}: the block has no {here!r}"
                 code = code.replace(here, there)
-            yield Block(piece["language"].strip(), line, code, reason)
-            reason, others = "", []
+            yield Block(piece["language"].strip(), line, code, reason, program)
+            reason, program, others = "", "", []
         elif comment.startswith("not run:"):
             reason = comment.removeprefix("not run:").strip()
             assert reason, f"line {line}: why is it not run?"
         elif comment.startswith("run with"):
             others = _AS.findall(comment)
             assert others, f"line {line}: run with what?"
+        elif comment.startswith("program:"):
+            program = comment.removeprefix("program:").strip()
         elif comment.startswith("given\n"):
             yield Block("python", line, comment.removeprefix("given\n"))

@@ -24,7 +24,7 @@ KNOWN = {"", "json", "python", "text", "yaml"}
 # Read when otlpfast is built.
 BUILD = {"OTLPFAST_BUILD", "OTLPFAST_PGO", "OTLPFAST_SANITIZE"}
 
-# Each block as if it were the page: a traceback names the page's line.
+# Each block as if it were the page, so that a traceback names the page's line.
 RUN = """\
 import json, pathlib, sys
 page, path = sys.argv[1:]
@@ -44,7 +44,8 @@ def test_the_python_of_a_page_runs_from_its_top_to_its_end(page: str, tmp_path: 
     for block in found:
         compile(block.code, f"{page}:{block.line}", "exec")
     (tmp_path / "blocks.json").write_text(
-        json.dumps([(block.line, block.code) for block in found if not block.reason]), encoding="utf-8"
+        json.dumps([(block.line, block.code) for block in found if not (block.reason or block.program)]),
+        encoding="utf-8",
     )
     (tmp_path / "home").mkdir()
     with Collector() as collector:
@@ -53,6 +54,25 @@ def test_the_python_of_a_page_runs_from_its_top_to_its_end(page: str, tmp_path: 
         done = finished(command, collector, cwd=tmp_path / "home")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
+
+
+PROGRAMS = [(page, block) for page in PAGES for block in blocks(page) if block.program]
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), PROGRAMS, ids=[f"{page}:{block.line}" for page, block in PROGRAMS]
+)
+def test_a_program_runs_as_the_page_says(page: str, block: Block, tmp_path: Path) -> None:
+    *assigned, otlpfast, run, file = block.program.split()
+    assert (otlpfast, run) == ("otlpfast", "run"), f"{page}:{block.line}: {block.program}"
+    (tmp_path / file).write_text(block.code, encoding="utf-8")
+    variables = dict(assignment.split("=", 1) for assignment in assigned)
+    command = [sys.executable, "-m", "otlpfast.cli", "run", file]
+    with Collector() as collector:
+        done = finished(command, collector, cwd=tmp_path, **NO_INSTRUMENTATION, **variables)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        assert collector.wait_for_spans(1)
 
 
 @pytest.mark.parametrize("page", PAGES)
