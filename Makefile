@@ -21,6 +21,7 @@ SANITIZED := build/sanitize/.built
 .DELETE_ON_ERROR:
 .PHONY: help demo test reliability bench plot scenarios latency service soak
 .PHONY: profiling stress growth layers builds gate bench-gate slowed lint format wheel sanitize collector gateway clean
+.PHONY: docs changelog fuzz picture
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -48,8 +49,11 @@ bench: $(BUILT) $(VENV)/.group-bench ## benchmarks against the stock SDK; writes
 plot: $(BUILT) ## the history of the benchmarks as a chart in build/history.svg
 	@$(BIN)/python -m bench.plot $(ARGS)
 
-scenarios: $(BUILT) $(VENV)/.group-bench ## the specification's scenarios, with rivals; writes docs/benchmarks.md
+scenarios: $(BUILT) $(VENV)/.group-bench ## the specification's scenarios, with rivals; writes README.md and docs/benchmarks.md
 	@$(BIN)/python -m bench.scenarios $(ARGS)
+
+picture: $(BUILT) $(VENV)/.group-demo ## docs/demo.svg: what tracing costs the demo's service; writes docs/benchmarks.md
+	@$(BIN)/python -m bench.picture $(ARGS)
 
 latency: $(BUILT) $(VENV)/.group-bench ## how long spans take, how late other threads get; writes docs/benchmarks.md
 	@$(BIN)/python -m bench.latency $(ARGS)
@@ -68,6 +72,9 @@ profiling: $(BUILT) $(VENV)/.group-bench ## what a CPU profile costs while it is
 
 stress: $(BUILT) $(VENV)/.group-test ## CPU profiles of what makes a walk of frames hard, for SECONDS: no crash
 	@OTLPFAST_IMPL=c $(BIN)/python -m tests.profiling_stress --seconds $(SECONDS) $(ARGS)
+
+fuzz: $(BUILT) $(VENV)/.group-test $(VENV)/.group-fuzz ## what is read from outside, at random, for SECONDS: nothing raises or hangs
+	@OTLPFAST_IMPL=c $(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
 bench-gate: $(BUILT) $(VENV)/.group-bench ## instructions an operation takes against bench/baseline.json; needs valgrind
 	@$(BIN)/python -m bench.gate $(ARGS)
@@ -93,6 +100,12 @@ lint: $(BUILT) $(VENV)/.group-lint ## ruff, cython-lint, mypy --strict, stubtest
 format: $(VENV)/.group-lint ## rewrite the Python sources as ruff would have them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.group-docs ## the documentation as a site in build/site; a link to nowhere is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet $(ARGS)
+
+changelog: $(VENV)/.group-changes ## what the next release would add to CHANGELOG.md
+	@$(BIN)/towncrier build --draft --version $${VERSION:-$$(sed -n 's/^version = "\([^"]*\)".*/\1/p' pyproject.toml)} $(ARGS)
 
 wheel: $(VENV)/.group-wheel ## sdist and wheel (built from that sdist) in dist/
 	OTLPFAST_BUILD=$${OTLPFAST_BUILD:-require} OTLPFAST_PGO=$${OTLPFAST_PGO:-1} $(BIN)/python -m build --outdir dist .

@@ -13,6 +13,7 @@ from otlpfast.cli.circumstances import busy, circumstances
 from .history import commit
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+README = Path(__file__).parents[1] / "README.md"
 
 
 def put(part: str, text: str, page: Path = PAGE) -> None:

@@ -33,6 +33,31 @@ def tables(figures: Figures) -> str:
     return "\n".join([_COST, _cost(figures), "", _PIPELINE, _pipeline(figures), "", _LOAD, _load(figures)])
 
 
+def short(figures: Figures) -> str:
+    """The table of README.md: medians, of the pipelines that send spans as they are."""
+    rows = []
+    for title in _titles(figures, "steady", "flat_out"):
+        if title.endswith(", gzip") or title == "pacing alone":
+            continue
+        steady, flat_out = figures.get((title, "steady"), ()), figures.get((title, "flat_out"), ())
+        rows.append(
+            [
+                title,
+                _median(_values(figures.get((title, "cost"), ()), "microseconds"), 2),
+                _median(_each(steady), 2),
+                _median([repeat["sent"] / repeat["seconds"] for repeat in flat_out], 0),
+                _arrived(flat_out),
+                _median(_values(steady, "peak_bytes", 1e-6), 1),
+            ]
+        )
+    heading = ["", "a span, µs", "to the collector, µs", "flat out, spans/s", "of these arrived", "peak MB"]
+    return table(heading, rows)
+
+
+def _median(values: Sequence[float], decimals: int) -> str:
+    return f"{statistics.median(values):,.{decimals}f}" if values else "-"
+
+
 def _titles(figures: Figures, *loads: str) -> list[str]:
     return list(dict.fromkeys(title for load in loads for title, of in figures if of == load))
 

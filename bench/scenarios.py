@@ -32,7 +32,7 @@ from otlpfast.cli.demo.children import Child, Deadline
 from otlpfast.cli.demo.runs import environment
 
 from . import page
-from .scenario_tables import tables
+from .scenario_tables import short, tables
 
 WORKER = Path(__file__).with_name("worker.py")
 RIVALS = ("fastotel", "honeycomb-pycpp", "otlp-proto", "ddtrace")
@@ -206,6 +206,9 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=titles, metavar="TITLE", help=", ".join(titles))
     parser.add_argument("--no-rivals", action="store_true", help="install nothing")
     parser.add_argument("--out", type=Path, default=page.PAGE, help="the page to write the tables into")
+    parser.add_argument(
+        "--readme", type=Path, help="the page for the short table (README.md for a whole run)"
+    )
     parser.add_argument("--json", type=Path, default=Path("build/scenarios.json"), help="all figures")
     arguments = parser.parse_args()
     seconds = arguments.seconds or (15.0 if arguments.full else 1.5)
@@ -237,6 +240,9 @@ def main() -> None:
     kept = {f"{title}: {load}": found for (title, load), found in scenarios.figures.items()}
     arguments.json.write_text(json.dumps(kept, indent=1))
     page.put("scenarios", text, arguments.out)
+    readme = arguments.readme or (None if arguments.only or arguments.no_rivals else page.README)
+    if readme:
+        page.put("rivals", short(scenarios.figures), readme)
     print(text)
 
 

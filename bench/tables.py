@@ -2,7 +2,8 @@
 
     python -m bench.tables build/bench.json
 
-All operations go into docs/benchmarks.md, the usual ones into README.md and docs/performance.md.
+All operations go into docs/benchmarks.md, the usual ones into README.md and docs/performance.md, those of
+compression into docs/configuration.md.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from . import page
 from .history import commit
 
-README = page.PAGE.parents[1] / "README.md"
+CONFIGURATION = page.PAGE.with_name("configuration.md")
 PERFORMANCE = page.PAGE.with_name("performance.md")
 
 Pairs = dict[str, dict[str, Any]]
@@ -113,7 +114,8 @@ def everything(pairs: Pairs) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("report", type=Path, help="the JSON of pytest-benchmark")
-    for name, file in (("readme", README), ("performance", PERFORMANCE), ("out", page.PAGE)):
+    places = {"readme": page.README, "configuration": CONFIGURATION, "performance": PERFORMANCE}
+    for name, file in {**places, "out": page.PAGE}.items():
         parser.add_argument(f"--{name}", type=Path, default=file, help=f"instead of {file.name}")
     arguments = parser.parse_args()
     report = json.loads(arguments.report.read_text(encoding="utf-8"))
@@ -126,7 +128,7 @@ def main() -> None:
     where = "; ".join(f"{name} {value}" for name, value in found["circumstances"].items())
     short = f"Measured {facts['measured']}: {where}."
     page.put("costs", f"{usual(pairs)}\n\n{short}", arguments.readme)
-    page.put("compression", compression(pairs), arguments.readme)
+    page.put("compression", compression(pairs), arguments.configuration)
     page.put("calls", f"{calls(pairs)}\n\n{conditions}", arguments.performance)
     page.put("operations", f"{everything(pairs)}\n\n{conditions}", arguments.out)
     print(f"{len(pairs)} operations written into the tables")

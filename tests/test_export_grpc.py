@@ -181,6 +181,10 @@ def test_endpoints(text: str, target: str, secure: bool) -> None:
     assert (place.target, place.secure) == (target, secure)
 
 
+def test_what_looks_like_credentials_in_a_target_is_not_shown() -> None:
+    assert SECRET not in repr(parse_target(f"unix://u:{SECRET}@c"))
+
+
 @pytest.mark.parametrize("text", ["", "ftp://c", "c:0", "c:70000", "a b", "http://", "c/v1", f"u:{SECRET}@c"])
 def test_wrong_endpoints_raise(text: str, make: Make) -> None:
     with pytest.raises(ValueError, match="endpoint='") as caught:

@@ -270,6 +270,7 @@ def test_a_proxy_that_cannot_be_used_gets_one_warning_without_its_password(
         ("collector.example:4318", "collector.example", True),
         ("collector.example:80", "collector.example", False),
         ("ollector.example", "collector.example", False),
+        pytest.param("collector.example:" + "9" * 5000, "collector.example", False, id="port of 5000 digits"),
         ("", "collector.example", False),
         (".", "collector.example", False),
         ("10.0.0.0/8", "10.1.2.3", True),

@@ -73,13 +73,17 @@ def page(tmp_path: Path) -> Path:
 def test_scenarios_count_what_arrives_and_write_their_part_of_the_page(page: Path, tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     options = ("--only", "otlpfast", "--only", "SDK, gzip", "--seconds", "0.1", "--repeats", "1")
-    done = run("bench.scenarios", *options, "--out", page, "--json", figures)
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- rivals -->\n<!-- end of rivals -->\n")
+    done = run("bench.scenarios", *options, "--out", page, "--readme", readme, "--json", figures)
     assert done.returncode == 0, done.stderr
     found = json.loads(figures.read_text())
     (steady,) = found["otlpfast: steady"]
     assert 0 < steady["received"]["spans"] <= steady["sent"] <= 0.1 * 4_000 + 1
     assert steady["cpu_seconds"] > 0
     assert found["otlpfast: cost"][0]["microseconds"] > 0 and found["otlpfast: encode"][0]["bytes"] > 400
+    short = readme.read_text(encoding="utf-8")
+    assert "| otlpfast |" in short and "gzip" not in short
     text = page.read_text(encoding="utf-8")
     for expected in (
         "| otlpfast |",
@@ -137,24 +141,66 @@ def test_a_line_through_points_on_a_line_is_that_line() -> None:
     assert (line.base, line.slope, line.r2) == pytest.approx((3, 0.25, 1))
 
 
-def test_a_run_of_the_benchmarks_is_told_in_all_three_places(page: Path, tmp_path: Path) -> None:
+def test_a_run_of_the_benchmarks_is_told_in_all_its_places(page: Path, tmp_path: Path) -> None:
     from bench import tables
 
     saved = report(40.0)
     for pair in saved["ratios"]["pairs"]:
         pair.update(unit="seconds", reference="SDK", verdict="met (promised 30×)")
     (tmp_path / "bench.json").write_text(json.dumps(saved))
-    copies = [tmp_path / file.name for file in (tables.README, tables.PERFORMANCE)]
-    for copy, file in zip(copies, (tables.README, tables.PERFORMANCE), strict=True):
-        copy.write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
-    places = ("--readme", copies[0], "--performance", copies[1], "--out", page)
-    done = run("bench.tables", tmp_path / "bench.json", *places)
+    files = {
+        "readme": tables.page.README,
+        "configuration": tables.CONFIGURATION,
+        "performance": tables.PERFORMANCE,
+    }
+    copies = {name: tmp_path / file.name for name, file in files.items()}
+    for name, file in files.items():
+        copies[name].write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    places = [text for name, copy in copies.items() for text in (f"--{name}", copy)]
+    done = run("bench.tables", tmp_path / "bench.json", *places, "--out", page)
     assert done.returncode == 0, done.stderr
-    for file in (*copies, page):
+    for file in (copies["readme"], copies["performance"], page):
         assert "| 10 µs | 250 ns | 40× |" in file.read_text(encoding="utf-8")
     assert "| start_span + end | SDK | 10 µs | 250 ns | 40× | met (promised 30×) |" in page.read_text(
         encoding="utf-8"
     )
+
+
+def pipeline(name: str, process: float, tracing: float | None, export: float | None) -> dict[str, Any]:
+    """What `otlpfast demo --json` says of one."""
+    costs = {"process": process, "tracing": tracing, "export": export}
+    made = None if tracing is None else 100
+    return {
+        "name": name,
+        "title": name,
+        "spans": {"made": made, "received": made},
+        "cpu_microseconds_a_span": {
+            kind: cost if cost is None else {"value": cost, "error": 0.1} for kind, cost in costs.items()
+        },
+        "peak_memory_bytes": 30_000_000,
+    }
+
+
+def test_the_picture_of_the_demo_has_a_bar_for_each_pipeline(tmp_path: Path) -> None:
+    runs = [
+        pipeline("no_sdk", 50, None, None),
+        pipeline("no_export", 80, 30, None),
+        pipeline("stock", 150, 100, 60),
+        pipeline("provider", 58, 8, None),
+    ]
+    conditions = {"versions": {"otlpfast": "1 (c)"}, "python": "CPython", "system": "Linux", "cpus": 2}
+    found = {"runs": runs, "load": {"requests": 6000}, "conditions": conditions}
+    (tmp_path / "demo.json").write_text(json.dumps(found))
+    done = run("bench.picture", "--json", tmp_path / "demo.json", "--out", tmp_path / "demo.svg")
+    assert done.returncode == 0, done.stderr
+    drawing = ElementTree.parse(tmp_path / "demo.svg").getroot()
+    widths = [
+        float(bar.attrib["width"]) for bar in drawing.findall("{*}rect") if bar.attrib["height"] == "28"
+    ]
+    assert [round(width / widths[0] * 50) for width in widths] == [50, 0, 0, 50, 40, 60, 50, 8, 0]
+    (told,) = drawing.findall("{*}title")
+    assert told.text == ("Tracing adds 100.0 µs of CPU time a span with the stock SDK, 8.0 µs with otlpfast.")
+    assert "all 100 spans of each arrived" in "".join(drawing.itertext())
 
 
 # A process whose first function took 7 by itself and 40 with what it called, in callgrind's format.

@@ -41,6 +41,15 @@ def test_a_limit_that_is_no_number_is_one_warning_and_the_default(
     assert repr(value) in record.getMessage()
 
 
+def test_a_limit_of_more_digits_than_python_reads_is_one_short_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "9" * 5000)
+    monkeypatch.setenv("OTEL_ATTRIBUTE_COUNT_LIMIT", "9" * 5000)
+    assert (limits().max_events, limits().max_attributes) == (128, 128)
+    assert all(len(record.getMessage()) < 300 for record in caplog.records)
+
+
 @pytest.mark.parametrize(("variable", "limit"), COUNTS + LENGTHS)
 def test_a_limit_that_is_a_number_counts(
     variable: str, limit: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

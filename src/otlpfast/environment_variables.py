@@ -1,6 +1,7 @@
 """The variables that otlpfast has beyond those of OpenTelemetry; empty is unset, in all of them.
 
-Registered as an entry point of ``opentelemetry_environment_variables``; README.md has the same list.
+Registered as an entry point of ``opentelemetry_environment_variables``; docs/configuration.md has the same
+list.
 """
 
 from __future__ import annotations

@@ -53,18 +53,24 @@ def _limits() -> sdk.SpanLimits:
     instead: dict[str, int] = {}
     for name, variable in {**_COUNTS, **_LENGTHS}.items():
         value = os.environ.get(variable, "").strip()
-        if value and not value.isdecimal():
+        if value and not _is_whole(value):
             instead[name] = _default(name)
             shown = "no limit" if instead[name] == sdk.SpanLimits.UNSET else instead[name]
-            warn(_logger, "%s=%r is ignored, %s is used: a whole number is allowed", variable, value, shown)
+            message = "%s=%r is ignored, %s is used: a whole number is allowed"
+            warn(_logger, message, variable, value[:100], shown)
     return sdk.SpanLimits(**instead)
+
+
+def _is_whole(value: str) -> bool:
+    """A whole number, of no more digits than int() reads however Python was told to limit them."""
+    return value.isdecimal() and len(value) <= 640
 
 
 def _default(name: str) -> int:
     """What holds where a limit's variable is not there: that for all attributes, or the specification's."""
     general = _COUNTS["max_attributes"] if name in _COUNTS else _LENGTHS["max_attribute_length"]
     value = os.environ.get(general, "").strip()
-    if "attribute" in name and value.isdecimal():
+    if "attribute" in name and _is_whole(value):
         return int(value)
     return 128 if name in _COUNTS else sdk.SpanLimits.UNSET
 

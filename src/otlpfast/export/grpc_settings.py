@@ -131,7 +131,7 @@ def parse_target(text: str) -> Endpoint:
     if not (_TARGET.fullmatch(text) and text.isprintable()) and not (match and _is_port(match[2])):
         raise Unusable(f"'{config.mask_url(text)}' is no endpoint; allowed: {_ALLOWED}")
     host, port = (match[1], int((match[2] or ":443")[1:])) if match else ("", 0)
-    return Endpoint(text, printable(text), True, host, port, "", text, None, ())
+    return Endpoint(text, config.mask_url(text), True, host, port, "", text, None, ())
 
 
 def _is_port(text: str | None) -> bool:

@@ -95,7 +95,7 @@ def _is_excepted(host: str, port: int, exceptions: str) -> bool:
                     return True
         name, _, digits = entry.rpartition(":")
         if digits.isdecimal() and name and (":" not in name or name.endswith("]")):
-            if int(digits) != port:
+            if len(digits) > 5 or int(digits) != port:
                 continue
             entry = name
         entry = entry.strip("[]").removeprefix("*").lstrip(".")
