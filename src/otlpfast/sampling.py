@@ -21,9 +21,17 @@ from opentelemetry.util.types import Attributes
 
 from ._impl import NATIVE_SAMPLERS, RateLimiter
 from ._sampling_rules import SamplingRule, read_rules
+from ._tail_sampling import TailRule, TailSampler
 from ._thresholds import NEVER, RANDOMNESS, Entry, shown, threshold_of, with_threshold
 
-__all__ = ["ConsistentProbabilitySampler", "RateLimitingSampler", "RuleBasedSampler", "SamplingRule"]
+__all__ = [
+    "ConsistentProbabilitySampler",
+    "RateLimitingSampler",
+    "RuleBasedSampler",
+    "SamplingRule",
+    "TailRule",
+    "TailSampler",
+]
 
 
 def _result(sampled: bool, attributes: Attributes, state: TraceState | None) -> SamplingResult:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.metrics import MeterProvider, Observation
 
-from ._account import DROP_REASONS, Stats
-from ._impl import POOLS, SpanQueue
+from ._account import LOSSES, VERDICTS, Stats
+from ._impl import POOLS, PaddedCounters, SpanQueue
 from ._instruments import (
     POOL_METRICS,
     Attributes,
@@ -56,6 +56,7 @@ def publish_queue(
             "otel.sdk.processor.span.processed": _processed(who),
             **_of_queue(who),
             **_of_spool(who),
+            **_of_tail_sampler(who),
         }
         _instruments(meter_provider).add(processor, readings)
 
@@ -64,9 +65,11 @@ def _processed(who: Attributes) -> Callable[[_Processor], Iterable[Observation]]
     def read(processor: _Processor) -> Iterable[Observation]:
         stats = processor.stats()
         dropped = stats["dropped"]
-        yield Observation(stats["ended"] - stats["queued"] - sum(dropped.values()), who)
+        # What was sampled out is as good as done with: the user wanted it to go.
+        lost = sum(dropped.get(reason, 0) for reason in LOSSES)
+        yield Observation(stats["ended"] - stats["queued"] - lost, who)
         # All reasons from the start: a rate needs a first value.
-        for reason in DROP_REASONS:
+        for reason in LOSSES:
             error = "already_shutdown" if reason == "shutdown" else reason
             yield Observation(dropped.get(reason, 0), {**who, "error.type": error})
 
@@ -75,10 +78,37 @@ def _processed(who: Attributes) -> Callable[[_Processor], Iterable[Observation]]
 
 def _of_queue(who: Attributes) -> Readings:
     return {
-        "otel.sdk.processor.span.queue.size": lambda p: [Observation(p.stats()["queued"], who)],
+        "otel.sdk.processor.span.queue.size": lambda p: [
+            Observation(p._queue.waiting + p._queue.in_flight, who)
+        ],
         "otel.sdk.processor.span.queue.capacity": lambda p: [Observation(p._queue.max_spans, who)],
         "otlpfast.processor.queue.usage": lambda p: [Observation(p._queue.nbytes, who)],
         "otlpfast.processor.queue.capacity": lambda p: [Observation(p._queue.max_bytes, who)],
+    }
+
+
+def _of_tail_sampler(who: Attributes) -> Readings:
+    def of(
+        read: Callable[[SpanQueue, PaddedCounters], Iterable[Observation]],
+    ) -> Callable[[_QueueingProcessor], list[Observation]]:
+        def read_all(processor: _QueueingProcessor) -> list[Observation]:
+            verdicts = processor._queue.verdicts
+            return [] if verdicts is None else list(read(processor._queue, verdicts))
+
+        return read_all
+
+    def traces(_: SpanQueue, verdicts: PaddedCounters) -> Iterable[Observation]:
+        for verdict in VERDICTS[:-1]:
+            yield Observation(verdicts.get(verdict), {**who, "otlpfast.tail_sampling.verdict": verdict})
+
+    return {
+        "otlpfast.tail_sampling.traces": of(traces),
+        "otlpfast.tail_sampling.early": of(lambda _, verdicts: [Observation(verdicts.get("early"), who)]),
+        "otlpfast.tail_sampling.sampled_out": of(
+            lambda queue, _: [Observation(queue.counters.get("sampled_out"), who)]
+        ),
+        "otlpfast.tail_sampling.spans": of(lambda queue, _: [Observation(queue.undecided, who)]),
+        "otlpfast.tail_sampling.usage": of(lambda queue, _: [Observation(queue.undecided_bytes, who)]),
     }
 
 
