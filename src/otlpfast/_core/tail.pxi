@@ -218,17 +218,17 @@ cdef class _Tail:
     # --- what does not
 
     cdef void open(self, Traits *traits) noexcept:
-        # A span of the trace has started.
+        # A span of the trace has started. Where there is no memory to learn of it, the end of a root decides.
         cdef int32_t number = self.traces.find(traits.ids.trace_high, traits.ids.trace_low)
         cdef Trace *trace
-        if number == NOWHERE:
+        if number == NOWHERE and self.held + _trace_bytes <= self.max_bytes:
             number = self.begin(traits)
         if number == NOWHERE or self.traces.at[number].decision != UNDECIDED:
             return
         trace = self.traces.at[number].trace
         trace.open += 1
-        trace.is_watched = True
         if traits.is_root:
+            trace.has_root = True
             trace.root_began = traits.begun
 
     cdef int32_t begin(self, Traits *traits) noexcept:
@@ -266,7 +266,7 @@ cdef class _Tail:
             trace.rule = rule
         if trace.open > 0:
             trace.open -= 1
-        self.finished = number if trace.open == 0 and (trace.is_watched or traits.is_root) else NOWHERE
+        self.finished = number if trace.open == 0 and (trace.has_root or traits.is_root) else NOWHERE
         return outcome
 
     cdef int write(

@@ -18,7 +18,7 @@ cdef struct Trace:
     Py_ssize_t kept_bytes  # of those among them that are kept as they are
     int32_t rule
     bint has_error, is_slow
-    bint is_watched  # it was seen when its spans started, and so it is known how many are open
+    bint has_root  # one was seen to start: where nothing is open, it has ended
 
 cdef struct Record:
     PyObject *subject  # the _Group that the span goes to, or the span itself

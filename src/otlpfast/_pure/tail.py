@@ -65,8 +65,8 @@ class Trace:
     __slots__ = (
         "began",
         "has_error",
+        "has_root",
         "is_slow",
-        "is_watched",
         "nbytes",
         "open",
         "randomness",
@@ -84,7 +84,7 @@ class Trace:
         self.open: set[int] = set()
         self.rules: set[int] = set()
         self.has_error = self.is_slow = False
-        self.is_watched = False  # it was seen when its spans started, and so it is known which are open
+        self.has_root = False  # one was seen to start: where nothing is open, it has ended
 
 
 class Tail:
@@ -125,13 +125,16 @@ class Tail:
         return self._spans.value
 
     def open(self, context: Any, is_root: bool, begun: int) -> None:
-        """A span has started."""
+        """A span has started. Where there is no memory to learn of it, the end of a root decides."""
         if context.trace_id in self._decided:
+            return
+        is_known = context.trace_id in self._traces
+        if not is_known and self._held.value + _TRACE_BYTES > self.sampler.max_bytes:
             return
         trace = self._trace(context.trace_id, lambda: _randomness(context))
         trace.open.add(context.span_id)
-        trace.is_watched = True
         if is_root:
+            trace.has_root = True
             trace.root_began = begun
 
     def _trace(self, trace_id: int, randomness: Callable[[], int]) -> Trace:
@@ -186,7 +189,7 @@ class Tail:
         if self._traces.get(traits.trace_id) is not trace:  # somebody has just decided, or forgotten it
             kept = self._decided.setdefault(traits.trace_id, self._verdict(trace) != "sampled_out")
             outcome = self._empty(trace, kept)
-        elif not trace.open and (trace.is_watched or traits.is_root):
+        elif not trace.open and (trace.has_root or traits.is_root):
             outcome = self._decide(traits.trace_id, trace, early=False)
         return outcome | self._decide_pressing()
 
