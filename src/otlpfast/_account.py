@@ -11,7 +11,7 @@ ACCOUNT = ("ended", "exported", "rejected", "spooled", *DROP_REASONS)
 """The names of the counters, in the order that the compiled core knows them by."""
 
 VERDICTS = ("error", "slow", "rule", "ratio", "sampled_out", "early")
-"""Why a tail sampler has kept traces, or has not, and how many of all it had to decide on before they ended."""
+"""Why a tail sampler has kept traces, or has not; and on how many it had to decide before they ended."""
 
 
 class Stats(TypedDict):

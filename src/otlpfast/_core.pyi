@@ -13,11 +13,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from typing_extensions import Buffer, Self, disjoint_base
 
 from ._account import ACCOUNT as ACCOUNT
+from ._account import VERDICTS as VERDICTS
 from ._checks import MAX_CAPACITY as MAX_CAPACITY
 from ._checks import MAX_FIELD as MAX_FIELD
 from ._checks import MAX_IDLE as MAX_IDLE
 from ._plain import MAX_ITEMS as MAX_ITEMS
-from ._account import VERDICTS as VERDICTS
 from ._request import Group as _Group
 from ._tail_sampling import TailSampler as _TailSampler
 
@@ -257,6 +257,7 @@ class CompositePropagator(_APIComposite):
 POOLS: Final[dict[str, _Pool]]
 
 def span_layouts() -> tuple[tuple[type, int, int, int], ...]: ...
+def attributes_of(span: Any) -> Any: ...
 def encode_spans(spans: Iterable[Any]) -> bytes: ...
 def encode_resource(resource: Any) -> tuple[bytes, bytes]: ...
 def encode_scope(scope: Any) -> tuple[bytes, bytes]: ...

@@ -64,7 +64,7 @@ _METRICS = (
     Metric("otlpfast.spool.replayed", _COUNTER, "{span}", "Spans of the spool that the collector took."),
     Metric("otlpfast.spool.dropped", _COUNTER, "{span}", "Spans that the spool lost, or did not take."),
     Metric("otlpfast.tail_sampling.traces", _COUNTER, "{trace}", "Traces that a tail sampler decided on."),
-    Metric("otlpfast.tail_sampling.early", _COUNTER, "{trace}", "Traces that it decided on before their end."),
+    Metric("otlpfast.tail_sampling.early", _COUNTER, "{trace}", "Traces decided on before their end."),
     Metric("otlpfast.tail_sampling.sampled_out", _COUNTER, "{span}", "Spans of traces that were not kept."),
     Metric("otlpfast.tail_sampling.spans", _UP_DOWN, "{span}", "Spans that wait for the decision."),
     Metric("otlpfast.tail_sampling.usage", _UP_DOWN, "By", "Memory of traces that wait for the decision."),

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind
@@ -19,6 +19,11 @@ _PRECISION = 4  # of thresholds, as ConsistentProbabilitySampler has it: both ke
 _MAX_SHAPES = 4096
 _MOST_REMEMBERED = 1 << 28
 _LONGEST = 10 * 365 * 86_400.0  # seconds; an int64 holds them as nanoseconds
+
+_Made = TypeVar("_Made")
+
+Match = Callable[[Any, bool, Callable[[Any], Any]], int]
+"""Of a span, whether it is a local root, and what gives its attributes: the first rule's number, or -1."""
 
 Candidate = tuple[int, SamplingRule | None]
 """A rule's number, and what its attributes still have to match."""
@@ -65,7 +70,7 @@ class TailRule:
 
     def candidate(self, number: int, name: str, kind: SpanKind, scope: str, is_root: bool) -> list[Candidate]:
         """This rule, if a span may match it: but for attributes."""
-        if self.root and not is_root or not self._shape.matches_scope(scope):
+        if (self.root and not is_root) or not self._shape.matches_scope(scope):
             return []
         return [(number, self._values)] if self._shape.matches(name, kind, None) else []
 
@@ -74,11 +79,11 @@ class TailRule:
 class TailSampler:
     """Keeps a trace for what became of it: an error, a slow root, a rule, or as one of a share of the others.
 
-    Give it to a ``BatchSpanProcessor`` or to ``configure()``. The spans of a trace wait in the process, encoded,
-    until its local root and all its other spans here have ended; then they are exported, or dropped and
-    counted as ``sampled_out``. Spans that end later follow the decision; but one that is a reason to keep its
-    trace is exported, and those after it are. Decisions are those of one process: where a trace goes through
-    several, each decides on its part. What head sampling has left out never gets here.
+    Give it to a ``BatchSpanProcessor`` or to ``configure()``. The spans of a trace wait in the process,
+    encoded, until its local root and all its other spans here have ended; then they are exported, or dropped
+    and counted as ``sampled_out``. Spans that end later follow the decision; but one that is a reason to keep
+    its trace is exported, and those after it are. Decisions are those of one process: where a trace goes
+    through several, each decides on its part. What head sampling has left out never gets here.
 
     Args:
         errors: traces with a span whose status is an error are kept.
@@ -105,7 +110,7 @@ class TailSampler:
     remembered_traces: int = 16_384
 
     threshold: int = field(init=False, repr=False, compare=False)
-    match: Callable[[Any, bool], int] | None = field(init=False, repr=False, compare=False)
+    match: Match | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_bool("errors", self.errors)
@@ -152,28 +157,30 @@ class _Matcher:
     """Which rule a span matches first. What its name, kind and scope say is remembered."""
 
     def __init__(self, rules: Sequence[TailRule]) -> None:
-        self._rules = rules
-        self._known: dict[tuple[str, SpanKind, str, bool], list[Candidate]] = {}
+        self._rules = tuple(enumerate(rules))
+        # By the identity of the kind, of which there are six: the hash of an enumeration's member is slow.
+        self._known: dict[tuple[str, int, str, bool], list[Candidate]] = {}
 
-    def __call__(self, span: Any, is_root: bool) -> int:
+    def __call__(self, span: Any, is_root: bool, attributes_of: Callable[[Any], Any]) -> int:
         """The rule's number, -1 for none; a span that can't be read matches none."""
         try:
             name, kind, scope = span.name, span.kind, span.instrumentation_scope
-            shape = (name, kind, scope.name if scope is not None else "", is_root)
+            scope_name = scope.name if scope is not None else ""
+            shape = (name, id(kind), scope_name, is_root)
             candidates = self._known.get(shape)
             if candidates is None:
-                candidates = self._learn(shape)
+                found = (rule.candidate(n, name, kind, scope_name, is_root) for n, rule in self._rules)
+                candidates = self._learn(shape, [candidate for each in found for candidate in each])
             for number, values in candidates:
-                if values is None or values.matches(name, kind, span.attributes):
+                if values is None or values.matches(name, kind, attributes_of(span)):
                     return number
         except Exception:
             pass
         return -1
 
-    def _learn(self, shape: tuple[str, SpanKind, str, bool]) -> list[Candidate]:
+    def _learn(self, shape: tuple[str, int, str, bool], found: list[Candidate]) -> list[Candidate]:
         if len(self._known) >= _MAX_SHAPES:
             self._known = {}
-        found = [c for number, rule in enumerate(self._rules) for c in rule.candidate(number, *shape)]
         self._known[shape] = found
         return found
 
@@ -243,7 +250,7 @@ def _settings(where: str, item: object, kind: type[Any]) -> dict[str, Any]:
     return dict(item)
 
 
-def _made(where: str, kind: type[Any], settings: Mapping[str, Any]) -> Any:
+def _made(where: str, kind: type[_Made], settings: Mapping[str, Any]) -> _Made:
     try:
         return kind(**settings)
     except (TypeError, ValueError) as error:

@@ -248,7 +248,7 @@ class Worker:
             flush.end()
 
     def _drain_all(self, deadline: float) -> bool:
-        """As ``_drain()``; before, it is decided on all traces that wait, as far at a time as there is room."""
+        """Also what it is yet to be decided on: as far at a time as there is room."""
         begun = time.monotonic()
         drained = self._drain(partial=True, deadline=deadline)
         is_decided = math.isinf(self._waiting.next_decision())

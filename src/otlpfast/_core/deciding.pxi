@@ -1,4 +1,4 @@
-# What a queue with a tail sampler does with its spans: aside to their trace, and to the batches or away from there.
+# What a queue with a tail sampler does with spans: aside to their trace, from there to the batches or away.
 
 
 cdef int put_aside(SpanQueue queue, object span, bint keep, bint foreign) except -1:

@@ -79,7 +79,7 @@ cdef class SpanQueue:
 
     @property
     def undecided(self):
-        """How many spans wait for the decision on their trace; they are none of those that wait for export."""
+        """How many spans wait for the decision on their trace: none of those that ``waiting`` counts."""
         return 0 if self.tail is None else self.tail.spans
 
     @property

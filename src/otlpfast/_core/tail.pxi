@@ -1,7 +1,7 @@
 # Tail sampling: encoded spans wait with their trace until it is known whether that is to be kept.
 #
-# Python code (rules, the scope table, copies of odd spans) runs before the traces are looked at, and again only
-# when a trace has been taken out of them: then it is nobody else's.
+# Python code (rules, copies of odd spans) runs before the traces are looked at, and again only when one has
+# been taken out of them: then it is nobody else's.
 
 cdef enum:  # why a trace is kept, or not: the counters of _Tail, in the order of _account.VERDICTS
     FOR_ERROR, FOR_SLOWNESS, FOR_RULE, FOR_RATIO, SAMPLED_AWAY, EARLY
@@ -180,7 +180,7 @@ cdef class _Tail:
     cdef int32_t first_rule(self, object span, bint is_root) except -2:
         if self.rules is None or self.rules_are_of_roots and not is_root:
             return NOWHERE
-        return self.rules(span, is_root)
+        return self.rules(span, is_root, attributes_of)
 
     cdef _Group place_of(self, PyObject *span):
         # Where a span belongs. A _Group without spans stands for it: resource, scope, and their entry.
@@ -285,7 +285,7 @@ cdef class _Tail:
             if outcome != OK:
                 w.pos = before
                 return outcome
-            self.usual_size = min(record.size, 2048) + 128  # the encoder wants some to spare
+            self.usual_size = min(record.size, 2048) + 64  # the encoder wants some to spare
         memcpy(w.data + before, &record, sizeof(Record))
         keep(subject)
         trace.spans += 1
@@ -380,13 +380,25 @@ cdef class _Tail:
         return NOWHERE
 
 
+def attributes_of(object span):
+    """A span's attributes, for a look: of one of otlpfast's own without what makes them follow changes."""
+    cdef _NativeSpan own
+    cdef dict found
+    if not is_own_span(<PyObject *> span) or (<_NativeSpan> span).attributes_object is not None:
+        return span.attributes
+    own = <_NativeSpan> span
+    found = {}
+    fill_dict(found, &own.slots)
+    return found
+
+
 cdef bint make_room(Writer *w, size_t more) noexcept:
-    # A half more than there is, where the writer by itself takes twice as much: much of this waits for long.
+    # A quarter more than there is, where the writer by itself takes twice as much: this waits for long.
     cdef void *data
     cdef size_t cap
     if w.cap - w.pos >= more:
         return True
-    cap = w.cap + w.cap // 2
+    cap = w.cap + w.cap // 4
     if cap - w.pos < more:
         cap = w.pos + more
     data = realloc(w.data, cap)

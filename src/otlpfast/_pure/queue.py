@@ -115,7 +115,7 @@ class SpanQueue:
 
     @property
     def undecided(self) -> int:
-        """How many spans wait for the decision on their trace; they are none of those that wait for export."""
+        """How many spans wait for the decision on their trace: none of those that ``waiting`` counts."""
         return 0 if self._tail is None else self._tail.spans
 
     @property

@@ -151,7 +151,7 @@ class Tail:
         sampler = self.sampler
         if sampler.match is None or (sampler.rules_are_of_roots and not is_root):
             return -1
-        return sampler.match(span, is_root)
+        return sampler.match(span, is_root, lambda span: span.attributes)
 
     def late(self, traits: Traits, rule: int) -> bool | None:
         """What was decided on the trace; None where nothing was."""
