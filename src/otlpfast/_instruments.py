@@ -68,6 +68,7 @@ _METRICS = (
     Metric("otlpfast.tail_sampling.sampled_out", _COUNTER, "{span}", "Spans of traces that were not kept."),
     Metric("otlpfast.tail_sampling.spans", _UP_DOWN, "{span}", "Spans that wait for the decision."),
     Metric("otlpfast.tail_sampling.usage", _UP_DOWN, "By", "Memory of traces that wait for the decision."),
+    Metric("otlpfast.tail_sampling.capacity", _UP_DOWN, "By", "Memory that traces may take which wait."),
     *POOL_METRICS,
     Metric("otlpfast.span_metrics.series", _UP_DOWN, "{series}", "Series that a span metrics processor has."),
     Metric("otlpfast.span_metrics.dropped", _COUNTER, "{span}", "Spans that came too fast to be measured."),

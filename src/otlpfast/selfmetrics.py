@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from opentelemetry.metrics import MeterProvider, Observation
 
 from ._account import LOSSES, VERDICTS, Stats
-from ._impl import POOLS, PaddedCounters, SpanQueue
+from ._impl import POOLS, SpanQueue
 from ._instruments import (
     POOL_METRICS,
     Attributes,
@@ -28,6 +28,7 @@ from ._instruments import (
 if TYPE_CHECKING:
     from ._delivery import Delivery
     from ._spooling import Spooling
+    from ._tail_sampling import TailSampler
 
 
 class _Processor(Protocol):
@@ -37,6 +38,7 @@ class _Processor(Protocol):
 class _QueueingProcessor(_Processor, Protocol):
     _queue: SpanQueue
     _delivery: Delivery
+    tail_sampler: TailSampler | None
 
 
 def publish(processor: _Processor, component_type: str, meter_provider: MeterProvider | None) -> None:
@@ -89,27 +91,34 @@ def _of_queue(who: Attributes) -> Readings:
 
 def _of_tail_sampler(who: Attributes) -> Readings:
     def of(
-        read: Callable[[SpanQueue, PaddedCounters], Iterable[Observation]],
+        read: Callable[[SpanQueue, TailSampler], Iterable[Observation]],
     ) -> Callable[[_QueueingProcessor], list[Observation]]:
         def read_all(processor: _QueueingProcessor) -> list[Observation]:
-            verdicts = processor._queue.verdicts
-            return [] if verdicts is None else list(read(processor._queue, verdicts))
+            sampler = processor.tail_sampler
+            return [] if sampler is None else list(read(processor._queue, sampler))
 
         return read_all
 
-    def traces(_: SpanQueue, verdicts: PaddedCounters) -> Iterable[Observation]:
-        for verdict in VERDICTS[:-1]:
-            yield Observation(verdicts.get(verdict), {**who, "otlpfast.tail_sampling.verdict": verdict})
+    def traces(queue: SpanQueue, _: TailSampler) -> Iterable[Observation]:
+        for verdict, number in _verdicts(queue).items():
+            if verdict != "early":
+                yield Observation(number, {**who, "otlpfast.tail_sampling.verdict": verdict})
 
     return {
         "otlpfast.tail_sampling.traces": of(traces),
-        "otlpfast.tail_sampling.early": of(lambda _, verdicts: [Observation(verdicts.get("early"), who)]),
+        "otlpfast.tail_sampling.early": of(lambda q, _: [Observation(_verdicts(q)["early"], who)]),
         "otlpfast.tail_sampling.sampled_out": of(
-            lambda queue, _: [Observation(queue.counters.get("sampled_out"), who)]
+            lambda q, _: [Observation(q.counters.get("sampled_out"), who)]
         ),
-        "otlpfast.tail_sampling.spans": of(lambda queue, _: [Observation(queue.undecided, who)]),
-        "otlpfast.tail_sampling.usage": of(lambda queue, _: [Observation(queue.undecided_bytes, who)]),
+        "otlpfast.tail_sampling.spans": of(lambda q, _: [Observation(q.undecided, who)]),
+        "otlpfast.tail_sampling.usage": of(lambda q, _: [Observation(q.undecided_bytes, who)]),
+        "otlpfast.tail_sampling.capacity": of(lambda _, sampler: [Observation(sampler.max_bytes, who)]),
     }
+
+
+def _verdicts(queue: SpanQueue) -> dict[str, int]:
+    counters = queue.verdicts
+    return dict.fromkeys(VERDICTS, 0) if counters is None else counters.snapshot()
 
 
 def _of_spool(who: Attributes) -> Readings:
