@@ -251,9 +251,9 @@ class Worker:
         """Also what it is yet to be decided on: as far at a time as there is room."""
         begun = time.monotonic()
         drained = self._drain(partial=True, deadline=deadline)
-        is_decided = math.isinf(self._waiting.next_decision())
-        while drained and not is_decided:
-            is_decided = not self._waiting.decide(begun)
+        may_be_more = self._waiting.undecided > 0
+        while drained and may_be_more:
+            may_be_more = self._waiting.decide(begun)
             drained = self._drain(partial=True, deadline=deadline)
         return drained
 

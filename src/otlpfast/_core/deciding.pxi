@@ -118,17 +118,18 @@ cdef int move_span(SpanQueue queue, _Tail tail, Trace *trace, size_t *at) except
     cdef size_t next = next_record(trace, at[0], &record)
     cdef object subject = <object> record.subject
     cdef BatchBuilder batch = None
-    if not record.is_kept:
-        batch = queue.copy_encoded(<_Group> subject, trace.out.data + next - record.size, record.size)
+    cdef Py_ssize_t size = abs(record.size)
+    if record.size > 0:
+        batch = queue.copy_encoded(<_Group> subject, trace.out.data + next - size, size)
         if batch is None:
             raise MemoryError
     else:
-        queue.keep_span(subject, record.size)
+        queue.keep_span(subject, size)
     at[0] = next
     trace.spans -= 1
     tail.spans -= 1
     queue.queued += 1
-    queue.held += record.size
+    queue.held += size
     drop(record.subject)
     return queue.close_kept_if_full() if batch is None else queue.close_if_full(batch)
 

@@ -273,7 +273,7 @@ cdef class _Tail:
         self, Trace *trace, PyObject *subject, PyObject *span, bint plain, Py_ssize_t kept_size
     ) noexcept:
         cdef Writer *w = &trace.out
-        cdef Record record = Record(subject, kept_size, kept_size > 0)
+        cdef Record record = Record(subject, -kept_size)
         cdef size_t before = w.pos
         cdef int outcome = OK
         if not make_room(w, sizeof(Record) + (0 if kept_size else self.usual_size)):
@@ -290,7 +290,7 @@ cdef class _Tail:
         keep(subject)
         trace.spans += 1
         self.spans += 1
-        trace.nbytes += record.size
+        trace.nbytes += kept_size or record.size
         trace.kept_bytes += kept_size
         return outcome
 
@@ -349,9 +349,16 @@ cdef class _Tail:
             elif trace.spans:
                 return number
             else:
-                self.traces.wait_again(number, self.latest)
+                self.wait_again(number, self.latest)
             number = self.traces.waiting.oldest
         return NOWHERE
+
+    cdef void wait_again(self, int32_t number, int64_t now) noexcept:
+        # A trace without spans, if some are open.
+        if self.traces.at[number].trace.open:
+            self.traces.wait_again(number, now)
+        else:
+            self.forget(number)
 
     cdef inline Py_ssize_t bytes_of(self, int32_t number) noexcept:
         return self.traces.at[number].trace.nbytes
@@ -374,7 +381,7 @@ cdef class _Tail:
         while left and number != NOWHERE and self.traces.at[number].trace.began <= began:
             if self.traces.at[number].trace.spans:
                 return number
-            self.traces.wait_again(number, now)
+            self.wait_again(number, now)
             number = self.traces.waiting.oldest
             left -= 1
         return NOWHERE

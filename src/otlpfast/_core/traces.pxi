@@ -22,8 +22,7 @@ cdef struct Trace:
 
 cdef struct Record:
     PyObject *subject  # the _Group that the span goes to, or the span itself
-    uint32_t size
-    bint is_kept
+    Py_ssize_t size  # in bytes; less than 0 where the span is kept as it is, and none of them are here
 
 cdef struct Known:
     uint64_t high, low
@@ -200,4 +199,4 @@ cdef void drop_trace(Trace *trace) noexcept:
 cdef inline size_t next_record(Trace *trace, size_t at, Record *record) noexcept:
     # Reads the record there; where the next one is. The encoded span ends there.
     memcpy(record, trace.out.data + at, sizeof(Record))
-    return at + sizeof(Record) + (0 if record.is_kept else record.size)
+    return at + sizeof(Record) + (record.size if record.size > 0 else 0)

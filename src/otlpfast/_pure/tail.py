@@ -244,8 +244,8 @@ class Tail:
             trace_id, trace = found[0]
             if trace.records:
                 outcome |= self._decide(trace_id, trace, early=True)
-            elif self._traces.pop(trace_id, None) is trace:
-                self._held.add(-_TRACE_BYTES)
+            else:
+                self._forget(trace_id, trace)
         return outcome
 
     def _listed(self, most: int | None = None) -> list[tuple[int, Trace]]:
@@ -262,7 +262,13 @@ class Tail:
             if trace.records:
                 return trace_id, trace
             trace.began = time.monotonic()
+            if not trace.open:
+                self._forget(trace_id, trace)
         return None
+
+    def _forget(self, trace_id: int, trace: Trace) -> None:
+        if self._traces.pop(trace_id, None) is trace:
+            self._held.add(-_TRACE_BYTES)
 
     def decide_on(self, found: tuple[int, Trace]) -> int:
         """Decides on a trace before it has ended."""
