@@ -18,8 +18,6 @@ from opentelemetry.trace import (
     Span,
     SpanContext,
     SpanKind,
-    Status,
-    StatusCode,
     TraceFlags,
     Tracer,
     TraceState,
@@ -30,10 +28,9 @@ from otlpfast import BatchSpanProcessor, TracerProvider
 from otlpfast.sampling import ConsistentProbabilitySampler, TailRule, TailSampler
 
 from .exporting import make_fixture  # noqa: F401
-from .pipeline import Batching, Encoded, account, batching_fixture, names, until  # noqa: F401
+from .pipeline import Batching, Encoded, account, batching_fixture, until  # noqa: F401
+from .tail_samplers import ERROR, NOTHING, patient
 
-ERROR = Status(StatusCode.ERROR)
-NOTHING = TailSampler(slow_seconds=None, ratio=0)
 SECOND = 1_000_000_000
 
 
@@ -123,13 +120,13 @@ def test_a_raised_exception_is_an_error(traced: NewTraced) -> None:
 
 
 def test_errors_can_be_as_good_as_any(traced: NewTraced) -> None:
-    it = traced(TailSampler(errors=False, slow_seconds=None, ratio=0))
+    it = traced(patient(errors=False))
     it.trace("bad", error=True)
     assert it.processor.stats() == account(1, sampled_out=1)
 
 
 def test_traces_with_a_slow_root_are_kept(traced: NewTraced) -> None:
-    it = traced(TailSampler(slow_seconds=2, ratio=0))
+    it = traced(patient(slow_seconds=2))
     for seconds in (1.9, 2, 60):
         root = it.tracer.start_span(f"root of {seconds} s", Context())
         it.tracer.start_span(f"child of {seconds} s", set_span_in_context(root)).end()
@@ -138,15 +135,15 @@ def test_traces_with_a_slow_root_are_kept(traced: NewTraced) -> None:
 
 
 def test_a_slow_child_does_not_make_its_trace_slow(traced: NewTraced) -> None:
-    it = traced(TailSampler(slow_seconds=2, ratio=0))
+    it = traced(patient(slow_seconds=2))
     root = it.tracer.start_span("root", Context())
     end_late(it.tracer.start_span("child", set_span_in_context(root)), 5)
-    root.end()
+    end_late(root, 1)
     assert it.processor.stats() == account(2, sampled_out=2)
 
 
 def test_a_span_with_a_remote_parent_is_a_root(traced: NewTraced) -> None:
-    it = traced(TailSampler(slow_seconds=2, ratio=0))
+    it = traced(patient(slow_seconds=2))
     server = it.tracer.start_span("server", remote())
     it.tracer.start_span("child", set_span_in_context(server)).end()
     assert it.processor.stats()["queued"] == 1
@@ -202,7 +199,7 @@ def test_an_error_after_the_decision_is_kept_with_what_follows(traced: NewTraced
 
 
 def test_decisions_are_remembered_on_as_many_traces_as_was_said(traced: NewTraced) -> None:
-    it = traced(TailSampler(slow_seconds=None, ratio=0, remembered_traces=2))
+    it = traced(patient(remembered_traces=2))
     roots = []
     for number in range(3):
         roots.append(it.tracer.start_span(f"root {number}"))
@@ -214,7 +211,7 @@ def test_decisions_are_remembered_on_as_many_traces_as_was_said(traced: NewTrace
 
 
 def test_a_trace_that_is_gone_on_with_is_not_forgotten(traced: NewTraced) -> None:
-    it = traced(TailSampler(slow_seconds=None, ratio=0, remembered_traces=2))
+    it = traced(patient(remembered_traces=2))
     root = it.tracer.start_span("root")
     root.set_status(ERROR)
     root.end()
@@ -225,7 +222,7 @@ def test_a_trace_that_is_gone_on_with_is_not_forgotten(traced: NewTraced) -> Non
 
 
 def test_a_share_of_the_others_is_kept_by_the_id_of_the_trace(traced: NewTraced) -> None:
-    it = traced(TailSampler(ratio=0.25))
+    it = traced(patient(ratio=0.25))
     below, above = 0xBFFF_FFFF_FFFF_FF, 0xC000_0000_0000_00
     for name, trace_id in (("below", below), ("above", above), ("high", 0xFF << 56 | below)):
         it.trace(name, f"child {name}", parent=remote(trace_id))
@@ -233,7 +230,7 @@ def test_a_share_of_the_others_is_kept_by_the_id_of_the_trace(traced: NewTraced)
 
 
 def test_randomness_that_came_with_a_request_decides(traced: NewTraced) -> None:
-    it = traced(TailSampler(ratio=0.25))
+    it = traced(patient(ratio=0.25))
     states = {
         "high": "rv:c0000000000000",
         "low": "rv:bfffffffffffff",
@@ -252,7 +249,7 @@ def test_randomness_that_came_with_a_request_decides(traced: NewTraced) -> None:
 
 
 def test_the_share_is_that_of_the_consistent_head_sampler(traced: NewTraced) -> None:
-    it = traced(TailSampler(slow_seconds=None, ratio=0.3))
+    it = traced(patient(ratio=0.3))
     head = ConsistentProbabilitySampler(0.3)
     identifiers = [number * 0x9E3779B97F4A7C15 % 2**128 for number in range(1, 300)]
     for trace_id in identifiers:
@@ -269,7 +266,7 @@ def test_rules_keep_traces_and_leave_others_out(traced: NewTraced) -> None:
         TailRule(attributes={"tenant": "gold", "count": 3}),
         TailRule(scope="my.scope"),
     ]
-    it = traced(TailSampler(slow_seconds=None, ratio=0, rules=rules))
+    it = traced(patient(rules=rules))
     other = it.provider.get_tracer("my.scope")
     with it.tracer.start_as_current_span("database"):
         it.tracer.start_span("SELECT * FROM accounts", kind=SpanKind.CLIENT).end()
@@ -289,7 +286,7 @@ def test_rules_keep_traces_and_leave_others_out(traced: NewTraced) -> None:
 
 
 def test_an_error_counts_more_than_a_rule(traced: NewTraced) -> None:
-    it = traced(TailSampler(ratio=0, rules=[TailRule(name="GET /health", ratio=0)]))
+    it = traced(patient(rules=[TailRule(name="GET /health", ratio=0)]))
     it.trace("GET /health")
     it.trace("GET /health", error=True)
     assert it.processor.stats()["dropped"] == {"sampled_out": 1}
@@ -313,7 +310,7 @@ def test_a_flush_decides_on_all_that_has_ended(traced: NewTraced) -> None:
 
 
 def test_a_root_that_has_been_slow_before_the_decision_counts_as_slow(traced: NewTraced) -> None:
-    it = traced(TailSampler(slow_seconds=3600, ratio=0))
+    it = traced(patient(slow_seconds=3600))
     old, young = (it.tracer.start_span(name, Context()) for name in ("old", "young"))
     old.end()
     old = it.tracer.start_span("old", Context(), start_time=1)
@@ -324,7 +321,7 @@ def test_a_root_that_has_been_slow_before_the_decision_counts_as_slow(traced: Ne
 
 
 def test_a_trace_whose_root_never_ends_is_decided_on_in_time(traced: NewTraced) -> None:
-    it = traced(TailSampler(slow_seconds=None, ratio=0, decision_seconds=0.01))
+    it = traced(patient(decision_seconds=0.01))
     roots = [it.tracer.start_span("root") for _ in range(2)]
     it.tracer.start_span("good", set_span_in_context(roots[0])).end()
     bad = it.tracer.start_span("bad", set_span_in_context(roots[1]))
@@ -349,7 +346,7 @@ def test_shutdown_decides_and_exports(traced: NewTraced) -> None:
 
 
 def test_head_sampling_comes_before(traced: NewTraced) -> None:
-    it = traced(TailSampler(ratio=1), head=ParentBased(ALWAYS_OFF))
+    it = traced(patient(ratio=1), head=ParentBased(ALWAYS_OFF))
     it.trace("never sampled", "a", error=True)
     assert it.processor.stats() == account(0)
 
@@ -376,7 +373,7 @@ def test_what_is_sampled_out_is_no_loss(traced: NewTraced, caplog: pytest.LogCap
 
 
 def test_a_full_batch_is_exported_at_once(traced: NewTraced) -> None:
-    it = traced(TailSampler(ratio=1), max_export_batch_size=4, max_queue_size=8)
+    it = traced(patient(ratio=1), max_export_batch_size=4, max_queue_size=8)
     for number in range(4):
         it.trace(f"root {number}")
     until(lambda: it.processor.stats()["exported"] == 4, "the batch")
@@ -426,7 +423,7 @@ def test_traces_with_one_id_are_one_trace(batching: Batching) -> None:
 def test_spans_come_as_they_would_without_a_tail_sampler(batching: Batching) -> None:
     plain, sampled = Encoded(), Encoded()
     provider = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
-    processors = [batching(plain), batching(sampled, tail_sampler=TailSampler(ratio=1))]
+    processors = [batching(plain), batching(sampled, tail_sampler=patient(ratio=1))]
     for processor in processors:
         provider.add_span_processor(processor)
     for scope in ("one", "two", "one"):

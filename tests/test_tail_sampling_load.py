@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import Status, StatusCode, set_span_in_context
+from opentelemetry.trace import Status, set_span_in_context
 
 import otlpfast
 from otlpfast import BatchSpanProcessor, ExportOutcome, OTLPSpanExporter, TracerProvider
-from otlpfast.sampling import TailRule, TailSampler
+from otlpfast.sampling import TailRule
 
-from .collector import Collector
+from .collector import PATIENCE, Collector
 from .exporting import collector_fixture, make_fixture  # noqa: F401
 from .forks import in_child
 from .pipeline import (
@@ -33,10 +33,10 @@ from .pipeline import (
     in_threads,
     names,
     ran,
+    until,
 )
+from .tail_samplers import ERROR, NOTHING, patient
 
-ERROR = Status(StatusCode.ERROR)
-NOTHING = TailSampler(slow_seconds=None, ratio=0)
 THREADS, TRACES = 6, 150
 
 
@@ -98,8 +98,8 @@ def test_every_trace_with_an_error_comes_whole(batching: Batching) -> None:
 
 def test_with_too_little_memory_every_error_comes_and_the_cap_holds(batching: Batching) -> None:
     exporter = Encoded()
-    cap = 16 * 1024
-    tail = TailSampler(slow_seconds=None, ratio=0, max_bytes=cap)
+    cap = 8 * 1024
+    tail = patient(max_bytes=cap)
     processor = batching(exporter, tail_sampler=tail, max_queue_size=100_000)
     application = Application(processor)
     in_threads(THREADS, application.run)
@@ -123,6 +123,7 @@ def test_errors_alone_can_fill_the_queue_as_any_spans(batching: Batching) -> Non
         with tracer.start_as_current_span(f"root {number}") as root:
             tracer.start_span(f"child {number}").end()
             root.set_status(ERROR)
+    assert exporter.entered.wait(PATIENCE)
     stats = processor.stats()
     assert stats["dropped"]["queue_full"] == 60 - stats["queued"]
     exporter.let_go.set()
@@ -156,6 +157,49 @@ def test_what_a_full_queue_does_is_done_for_whole_traces(batching: Batching, on_
     assert stats["exported"] + stats["dropped"].get("queue_full", 0) == 400
     if on_full == "block":
         assert stats == account(400, exported=400)
+
+
+def test_full_batches_go_to_the_collector_as_ever(collector: Collector, batching: Batching) -> None:
+    processor = batching(
+        collector, tail_sampler=patient(ratio=0.5), max_export_batch_size=8, max_queue_size=100_000
+    )
+    tracer = own_provider(processor).get_tracer("tests")
+
+    def work(number: int) -> None:
+        for trace in range(50):
+            with tracer.start_as_current_span(f"{number}.{trace}") as root:
+                tracer.start_span("child").end()
+                if trace % 2:
+                    root.set_status(ERROR)
+
+    in_threads(4, work)
+    assert processor.force_flush()
+    sent = Counter(names(collector.spans))
+    assert {f"{number}.{trace}" for number in range(4) for trace in range(1, 50, 2)} <= set(sent)
+    assert sent.pop("child") == len(sent)
+    assert processor.stats()["exported"] == 2 * len(sent)
+    balanced(processor)
+
+
+def test_a_decision_is_due_also_while_full_batches_are_sent(collector: Collector, batching: Batching) -> None:
+    tail = patient(decision_seconds=0.05)
+    processor = batching(collector, tail_sampler=tail, max_export_batch_size=2, max_queue_size=100_000)
+    tracer = own_provider(processor).get_tracer("tests")
+    for _ in range(2):
+        tracer.start_span("full", Context()).end()
+        with tracer.start_as_current_span("full") as bad:
+            tracer.start_span("full").end()
+            bad.set_status(ERROR)
+    collector.wait_for_request(2)
+    root = tracer.start_span("root")
+    for error in (ERROR, Status()):
+        child = tracer.start_span("child", set_span_in_context(root))
+        child.set_status(error)
+        child.end()
+    until(lambda: not processor._queue.undecided, "the decision")
+    root.end()
+    assert processor.force_flush()
+    assert Counter(names(collector.spans)) == {"full": 4, "child": 2, "root": 1}
 
 
 def test_a_trace_that_is_larger_than_all_the_memory_is_counted_as_too_large(batching: Batching) -> None:
@@ -253,10 +297,11 @@ def test_a_finaliser_that_ends_spans_comes_in_anywhere(batching: Batching) -> No
             self.number, self.itself = number, self
 
         def __del__(self) -> None:
-            with tracer.start_as_current_span("in a finaliser") as span:
-                tracer.start_span("child").end()
-                if self.number % 2:
-                    span.set_status(ERROR)
+            span = tracer.start_span("in a finaliser", Context())
+            tracer.start_span("child", set_span_in_context(span, Context())).end()
+            if self.number % 2:
+                span.set_status(ERROR)
+            span.end()
 
     threshold = gc.get_threshold()
     gc.set_threshold(5)
@@ -278,7 +323,7 @@ def test_a_finaliser_that_ends_spans_comes_in_anywhere(batching: Batching) -> No
 
 def test_rules_that_are_asked_in_many_threads_lose_nothing(batching: Batching) -> None:
     exporter = Encoded()
-    tail = TailSampler(slow_seconds=None, ratio=0, rules=[TailRule(attributes={"n": 3})])
+    tail = patient(rules=[TailRule(attributes={"n": 3})])
     processor = batching(exporter, tail_sampler=tail, max_queue_size=100_000)
     tracer = own_provider(processor).get_tracer("tests")
     interval = sys.getswitchinterval()
@@ -332,7 +377,7 @@ def test_one_trace_in_many_threads_is_kept_or_left_out_as_one(batching: Batching
 @pytest.mark.skipif(otlpfast.IMPLEMENTATION != "c", reason="what the compiled core promises")
 def test_a_span_that_waits_takes_little_more_than_its_bytes(batching: Batching) -> None:
     exporter = Encoded()
-    processor = batching(exporter, tail_sampler=TailSampler(ratio=1), max_queue_size=100_000)
+    processor = batching(exporter, tail_sampler=patient(ratio=1), max_queue_size=100_000)
     tracer = own_provider(processor).get_tracer("tests")
     root = tracer.start_span("root")
     for number in range(1000):
