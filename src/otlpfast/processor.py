@@ -252,11 +252,13 @@ class BatchSpanProcessor(SpanProcessor):
             self._log.warning("shutdown", "a span ended after shutdown() and was dropped")
             return
         waiting = self._queue
+        dropped = self.stats()["dropped"]
+        dropped.pop("sampled_out", None)
         self._log.warning(
             "dropped",
             "spans are dropped: %s so far; "
             "%d of at most %d spans and %d of at most %d bytes wait for the exporter",
-            self.stats()["dropped"],
+            dropped,
             waiting.waiting,
             waiting.max_spans,
             waiting.nbytes,
