@@ -240,7 +240,8 @@ class BatchSpanProcessor(SpanProcessor):
             self._start_anew()
         if outcome & _DROPPED:
             self._warn_of_drops()
-        elif outcome & _READY or self._queue.waiting or self._queue.undecided:
+        has_more = self._queue.waiting or self._queue.undecided
+        if outcome & _READY or (has_more and not outcome & _DROPPED):
             self._worker.wake(bool(outcome & _READY))
             if self._spiller and self._worker.is_exporting and self._is_half_full():
                 self._spiller.wake()

@@ -187,7 +187,9 @@ class Tail:
         trace.records.append(record)
         outcome = 0
         if self._traces.get(traits.trace_id) is not trace:  # somebody has just decided, or forgotten it
-            kept = self._decided.setdefault(traits.trace_id, self._verdict(trace) != "sampled_out")
+            kept = self.late(traits, rule)
+            if kept is None:
+                kept = self._decided.setdefault(traits.trace_id, self._verdict(trace) != "sampled_out")
             outcome = self._empty(trace, kept)
         elif not trace.open and (trace.has_root or traits.is_root):
             outcome = self._decide(traits.trace_id, trace, early=False)
@@ -206,11 +208,12 @@ class Tail:
         return "ratio" if trace.randomness >= sampler.threshold else "sampled_out"
 
     def _decide(self, trace_id: int, trace: Trace, early: bool) -> int:
-        verdict = self._verdict(trace)
-        kept = verdict != "sampled_out"
-        self._decided[trace_id] = kept
+        # Who comes from here on finds a decision, and who came before that is still a part of it.
+        before = self._decided.setdefault(trace_id, self._verdict(trace) != "sampled_out")
         if self._traces.pop(trace_id, None) is not trace:
             return 0  # somebody else was faster
+        verdict = self._verdict(trace)
+        kept = self._decided[trace_id] = before or verdict != "sampled_out"
         self._held.add(-_TRACE_BYTES)
         self.verdicts.add(verdict)
         if early:
