@@ -75,6 +75,8 @@ def scrape_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
     ]
     told = service["spec"]["template"]["spec"]["containers"][0]["env"]
     variables = {each["name"]: each["value"].replace("$(", "(") for each in told if "value" in each}
+    tail = tmp_path_factory.mktemp("deploy") / "tail.json"
+    tail.write_text('{"ratio": 1}', encoding="utf-8")
     with Collector() as collector:
         collector.script(Reply(400))
         variables |= {
@@ -82,6 +84,7 @@ def scrape_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.base,
             "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
             "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
+            "OTLPFAST_TAIL_SAMPLING": str(tail),
             "OTLPFAST_SPOOL_DIR": str(tmp_path_factory.mktemp("deploy") / "spool"),
         }
         done = finished(run("-m", "tests.scraped_service"), cwd=ROOT, **variables)

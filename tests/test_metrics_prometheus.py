@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SpanExporter
 
 from otlpfast import BatchSpanProcessor, OTLPSpanExporter, SpanMetricsProcessor, SpanPool, TracerProvider
 from otlpfast.export import retry
+from otlpfast.sampling import TailSampler
 
 from .collector import Collector, Reply
 from .exporting import batch, collector_fixture, spans  # noqa: F401
@@ -60,6 +61,7 @@ def served_fixture(
         exporter,
         schedule_delay_millis=NEVER_MILLIS,
         spool_dir=tmp_path / "spool",
+        tail_sampler=TailSampler(ratio=1),
         meter_provider=scrape.provider,
     )
     traced = TracerProvider(meter_provider=scrape.provider, shutdown_on_exit=False)

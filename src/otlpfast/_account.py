@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol, TypedDict
 
-DROP_REASONS = ("queue_full", "shutdown", "too_large", "export_failed", "encode_error", "fork")
+LOSSES = ("queue_full", "shutdown", "too_large", "export_failed", "encode_error", "fork")
+"""Why spans are dropped that somebody wanted to have."""
+DROP_REASONS = (*LOSSES, "sampled_out")
 ACCOUNT = ("ended", "exported", "rejected", "spooled", *DROP_REASONS)
 """The names of the counters, in the order that the compiled core knows them by."""
+
+VERDICTS = ("error", "slow", "rule", "ratio", "sampled_out", "early")
+"""Why a tail sampler has kept traces, or has not; and on how many it had to decide before they ended."""
 
 
 class Stats(TypedDict):

@@ -21,10 +21,11 @@ from opentelemetry.sdk.environment_variables import (
 )
 
 from ._overload import POLICIES
-from .environment_variables import OTLPFAST_RESOURCE_TIMEOUT, OTLPFAST_SPOOL_DIR
+from .environment_variables import OTLPFAST_RESOURCE_TIMEOUT, OTLPFAST_SPOOL_DIR, OTLPFAST_TAIL_SAMPLING
 
 if TYPE_CHECKING:
     from ._spool import Spool
+    from ._tail_sampling import TailSampler
 
 _logger = logging.getLogger(__name__)
 
@@ -149,3 +150,25 @@ def _open_spool(directory: str | os.PathLike[str], max_bytes: int, max_age: floa
     from ._spool import Spool  # which most users never need
 
     return Spool(directory, max_bytes=max_bytes, max_age=max_age)
+
+
+def tail_sampling(sampler: TailSampler | None) -> TailSampler | None:
+    """The tail sampler given, or that of ``OTLPFAST_TAIL_SAMPLING``; None without either.
+
+    A wrong argument raises; a wrong variable is one warning, and all traces are kept.
+    """
+    text = os.environ.get(OTLPFAST_TAIL_SAMPLING, "").strip()
+    if sampler is None and not text:
+        return None
+    from ._tail_sampling import TailSampler, tail_sampler_of  # which most users never need
+
+    if sampler is not None:
+        if not isinstance(sampler, TailSampler):
+            raise TypeError(f"tail_sampler={sampler!r}: an otlpfast.sampling.TailSampler or None is allowed")
+        return sampler
+    try:
+        return tail_sampler_of(text)
+    except (OSError, ValueError) as error:
+        message = "%s=%r is ignored, all traces are kept: %s; allowed: default, or the path of a JSON file"
+        _logger.warning(message, OTLPFAST_TAIL_SAMPLING, text[:200], error)
+        return None

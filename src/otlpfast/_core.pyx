@@ -21,6 +21,7 @@ from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABL
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.number cimport PyNumber_Index
 from cpython.ref cimport Py_INCREF, PyObject
+from libc.math cimport INFINITY
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
@@ -57,7 +58,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator as _APITraceContext
 from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
-from ._account import ACCOUNT
+from ._account import ACCOUNT, VERDICTS
 from ._attribute_log import warnings_of_full_attributes
 from ._checks import MAX_CAPACITY, MAX_FIELD, MAX_IDLE, counter_names, stripe_count, whole_number
 from ._decorator import decorated, either
@@ -96,7 +97,10 @@ include "_core/encode.pxi"
 include "_core/buffers.pxi"
 include "_core/batch.pxi"
 include "_core/lane.pxi"
+include "_core/traces.pxi"
+include "_core/tail.pxi"
 include "_core/queue.pxi"
+include "_core/deciding.pxi"
 include "_core/origin.pxi"
 include "_core/objects.pxi"
 include "_core/span.pxi"

@@ -6,7 +6,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, SynchronousMultiSpanProcessor
 
 from ._given import guarded
-from ._impl import Route
+from ._impl import Route, SpanQueue
 from .processor import BatchSpanProcessor, SimpleSpanProcessor
 
 
@@ -25,6 +25,11 @@ def _is_own(processor: SpanProcessor) -> bool:
 def _only_reads(processor: SpanProcessor) -> bool:
     # Not of a subclass, which may do anything; nor where somebody has replaced the method.
     return "_only_reads" in vars(type(processor)) and "on_end" not in vars(processor)
+
+
+def _watching(own: tuple[SpanProcessor, ...]) -> list[SpanQueue]:
+    queues = [getattr(processor, "watching_queue", None) for processor in own]
+    return [queue for queue in queues if queue is not None]
 
 
 class _AtEnding:
@@ -59,7 +64,7 @@ class Processors(SynchronousMultiSpanProcessor):
         readers = tuple(_AtEnding(p) for p in processors if _only_reads(p))
         others = tuple(p for p in processors if p not in own and not _only_reads(p))
         self.route.assign(
-            tuple(p for p in others if _overrides(p, "on_start")),
+            (*(p for p in others if _overrides(p, "on_start")), *_watching(own)),
             (*(p for p in others if _overrides(p, "_on_ending")), *readers),
             tuple(p for p in others if _overrides(p, "on_end")),
             own,

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from ._account import DROP_REASONS
+from ._account import LOSSES
 from ._delivery import Delivery, Export
 from ._impl import BatchBuilder, SpanQueue
 from ._life import is_forking
@@ -150,6 +150,8 @@ class Worker:
                     return
                 if time.monotonic() >= self._delivery.next_replay():
                     self.replay()
+                if time.monotonic() >= self._waiting.next_decision():
+                    self._decide()
             # An exporter that raises SystemExit ends its export, not the worker.
             except BaseException as error:
                 if self._is_inherited():
@@ -174,8 +176,8 @@ class Worker:
                 message = self._inbox.get_nowait()
 
     def _turn(self, due: float) -> float:
-        """Waits for one message, or until ``due`` or a replay, and serves it; when the next export is due."""
-        until = min(due, self._delivery.next_replay())
+        """Waits for a message, or until ``due``, a replay or a decision; serves it; when an export is due."""
+        until = min(due, self._delivery.next_replay(), self._waiting.next_decision())
         try:
             message, self._next = self._next, None
             if message is None:
@@ -193,8 +195,13 @@ class Worker:
         if message:
             self._drain(partial=True)
         else:
-            self._send_full(due)
+            self._send_full(min(due, self._waiting.next_decision()))
         return due
+
+    def _decide(self) -> None:
+        """On traces that have waited for long enough."""
+        while self._waiting.decide() and self._drain(partial=True):
+            pass
 
     def _send_full(self, until: float) -> None:
         """Exports what is full, and what gets full as long as there is nothing else to be done."""
@@ -232,7 +239,7 @@ class Worker:
         drained = False
         try:
             if time.monotonic() < flush.deadline:
-                drained = self._drain(partial=True, deadline=flush.deadline)
+                drained = self._drain_all(flush.deadline)
                 drained = drained and self._delivery.settle(flush.deadline, flush.thread)
         finally:
             lost = self._lost()
@@ -240,9 +247,19 @@ class Worker:
             self._told = lost
             flush.end()
 
+    def _drain_all(self, deadline: float) -> bool:
+        """Also what it is yet to be decided on: as far at a time as there is room."""
+        begun = time.monotonic()
+        drained = self._drain(partial=True, deadline=deadline)
+        may_be_more = self._waiting.undecided > 0
+        while drained and may_be_more:
+            may_be_more = self._waiting.decide(begun)
+            drained = self._drain(partial=True, deadline=deadline)
+        return drained
+
     def _lost(self) -> int:
         counts = self._waiting.counters.snapshot()
-        return counts["rejected"] + sum(counts[reason] for reason in DROP_REASONS)
+        return counts["rejected"] + sum(counts[reason] for reason in LOSSES)
 
     @contextlib.contextmanager
     def _alone(self, deadline: float) -> Iterator[bool]:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import trace
 from opentelemetry.environment_variables import (
@@ -37,6 +37,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from . import _components as components
+from ._arguments import tail_sampling
 from ._choice import DISABLED, is_true
 from ._configuration import sdk
 from ._detection import create_resource
@@ -50,6 +51,9 @@ from .environment_variables import (
     OTLPFAST_SPAN_METRICS,
     OTLPFAST_WEB,
 )
+
+if TYPE_CHECKING:
+    from ._tail_sampling import TailSampler
 
 _logger = logging.getLogger("otlpfast.configuration")
 
@@ -69,6 +73,7 @@ class _Parts:
     span_processors: Iterable[SpanProcessor] = ()
     span_limits: SpanLimits | None = None
     make_processor: Callable[..., SpanProcessor] | None = None
+    tail_sampler: TailSampler | None = None
     tracer_configurator: Any = None
 
     def provider(self) -> SDKTracerProvider:
@@ -88,15 +93,29 @@ class _Parts:
 
             provider.add_span_processor(SpanMetricsProcessor())
         for exporter in self.exporters or _page_exporters():
-            provider.add_span_processor((self.make_processor or _batch_processor)(exporter))
+            made = self.make_processor(exporter) if self.make_processor else self._batch_processor(exporter)
+            self.tail_sampler = getattr(made, "tail_sampler", None) or self.tail_sampler
+            provider.add_span_processor(made)
         return provider
+
+    def _batch_processor(self, exporter: SpanExporter) -> SpanProcessor:
+        from . import BatchSpanProcessor
+
+        # An exporter for people wants to be fast, unless the user has decided.
+        said = components.variable(OTEL_BSP_SCHEDULE_DELAY)
+        return BatchSpanProcessor(
+            exporter,
+            schedule_delay_millis=None if said else getattr(exporter, "schedule_delay_millis", None),
+            tail_sampler=self.tail_sampler,
+        )
 
     def __str__(self) -> str:
         from . import IMPLEMENTATION, __version__
 
         where = ", ".join(getattr(e, "destination", None) or type(e).__name__ for e in self.exporters)
         name = self.resource.attributes.get(SERVICE_NAME)
-        end = f"sampler {self.sampling}, service {name}"
+        tail = f", then tail sampling ({self.tail_sampler})" if self.tail_sampler else ""
+        end = f"sampler {self.sampling}{tail}, service {name}"
         if components.variable(OTEL_SDK_DISABLED).lower() == "true":
             end = f"nothing is recorded: {OTEL_SDK_DISABLED}=true"
         return f"otlpfast {__version__} ({IMPLEMENTATION}): {where or 'exports nothing'}, {end}"
@@ -111,21 +130,12 @@ def _page_exporters() -> list[SpanExporter]:
     return [PageExporter()]
 
 
-def _batch_processor(exporter: SpanExporter) -> SpanProcessor:
-    from . import BatchSpanProcessor
-
-    # An exporter for people wants to be fast, unless the user has decided.
-    said = components.variable(OTEL_BSP_SCHEDULE_DELAY)
-    return BatchSpanProcessor(
-        exporter, schedule_delay_millis=None if said else getattr(exporter, "schedule_delay_millis", None)
-    )
-
-
 def configure(
     *,
     service_name: str | None = None,
     resource_attributes: Mapping[str, Any] | None = None,
     sampler: Sampler | None = None,
+    tail_sampler: TailSampler | None = None,
     id_generator: IdGenerator | None = None,
     span_limits: SpanLimits | None = None,
     exporters: Sequence[SpanExporter] | None = None,
@@ -142,6 +152,8 @@ def configure(
         service_name: the resource's ``service.name``; wins over ``OTEL_SERVICE_NAME``.
         resource_attributes: more of the resource; they win over ``OTEL_RESOURCE_ATTRIBUTES``.
         sampler: by default ``OTEL_TRACES_SAMPLER``.
+        tail_sampler: which traces are exported, once they have ended; by default ``OTLPFAST_TAIL_SAMPLING``,
+            and without that all.
         id_generator: by default ``OTEL_PYTHON_ID_GENERATOR``.
         span_limits: by default ``OTEL_SPAN_*_LIMIT``.
         exporters: each gets a ``BatchSpanProcessor``; by default ``OTEL_TRACES_EXPORTER``, and without that
@@ -159,6 +171,8 @@ def configure(
     _check(service_name, resource_attributes, sampler, id_generator, exporters, span_processors)
     if carry_context is not None and not isinstance(carry_context, bool):
         raise TypeError(f"carry_context={carry_context!r}: True, False or None is allowed")
+    if tail_sampler is not None:
+        tail_sampling(tail_sampler)
     present = trace.get_tracer_provider()
     if not isinstance(present, trace.ProxyTracerProvider):
         text = "otlpfast.configure() changes nothing: there is a global tracer provider already, a %s"
@@ -180,6 +194,7 @@ def configure(
         exporters=exporters,
         span_processors=span_processors or (),
         span_limits=span_limits,
+        tail_sampler=tail_sampler,
         tracer_configurator=_tracer_configurator(),
     )
     provider = parts.provider()

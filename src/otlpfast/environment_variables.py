@@ -39,6 +39,9 @@ OTLPFAST_SPAN_METRICS = "OTLPFAST_SPAN_METRICS"
 OTLPFAST_SPOOL_DIR = "OTLPFAST_SPOOL_DIR"
 """A directory for what the collector does not take in time. Default: none, it is dropped and counted."""
 
+OTLPFAST_TAIL_SAMPLING = "OTLPFAST_TAIL_SAMPLING"
+"""``default``, or a JSON file: which traces are exported, once they have ended. Default: all."""
+
 OTLPFAST_WEB = "OTLPFAST_WEB"
 """``HOST:PORT``: a live page of the process's spans is served there. Default: none."""
 

@@ -9,6 +9,8 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
@@ -27,6 +29,7 @@ from ._arguments import (
     seconds,
     sizes,
     spool,
+    tail_sampling,
     whole,
 )
 from ._chain import Chain
@@ -39,6 +42,9 @@ from ._spiller import Spiller
 from ._spooling import Spooling
 from ._worker import Worker
 from .selfmetrics import publish, publish_queue
+
+if TYPE_CHECKING:
+    from ._tail_sampling import TailSampler
 
 _logger = logging.getLogger(__name__)
 
@@ -91,6 +97,9 @@ class BatchSpanProcessor(SpanProcessor):
             later one. One directory for each destination; any number of processes can share it.
         spool_max_bytes: how many bytes each process may keep there. More are dropped, as ``export_failed``.
         spool_max_age: seconds after which what is kept there is too old and dropped, as ``export_failed``.
+        tail_sampler: decides which traces are exported, once they have ended; ``OTLPFAST_TAIL_SAMPLING``.
+            Others are counted as dropped, ``sampled_out``. Until then spans count as queued, but not as a
+            part of ``max_queue_size`` and ``max_queue_bytes``.
         meter_provider: where ``otel.sdk.processor.*`` metrics and otlpfast's own go, if
             ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED`` is true.
 
@@ -115,6 +124,7 @@ class BatchSpanProcessor(SpanProcessor):
         spool_dir: str | os.PathLike[str] | None = None,
         spool_max_bytes: int = 512 * 1024 * 1024,
         spool_max_age: float = 86_400,
+        tail_sampler: TailSampler | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
         check_exporter(span_exporter)
@@ -125,7 +135,10 @@ class BatchSpanProcessor(SpanProcessor):
             "export_timeout_millis", export_timeout_millis, OTEL_BSP_EXPORT_TIMEOUT
         )
         self.span_exporter = span_exporter
-        self._queue = SpanQueue(queue_size, whole("max_queue_bytes", max_queue_bytes), batch_size)
+        self.tail_sampler = tail_sampling(tail_sampler)
+        self._queue = SpanQueue(
+            queue_size, whole("max_queue_bytes", max_queue_bytes), batch_size, self.tail_sampler
+        )
         self._patience = seconds("block_timeout_millis", block_timeout_millis)
         self._encodes = takes_batches(span_exporter)
         self._spool = spool(spool_dir, spool_max_bytes, spool_max_age, self._encodes)
@@ -165,6 +178,17 @@ class BatchSpanProcessor(SpanProcessor):
             self._worker.wake(True)  # it may sleep, and knows of no record
         return spilled
 
+    def _spill_all(self, spill: Callable[[], bool]) -> None:
+        """Also of traces that wait: it is decided on these first, as far at a time as there is room."""
+        begun = time.monotonic()
+        while True:
+            may_be_more = self._queue.decide(begun)
+            spilled = 0
+            while spill():
+                spilled += 1
+            if not (may_be_more and spilled):
+                return
+
     def _spill_safely(self) -> bool:
         """Where nothing has to leave the queue: not what the spool would refuse."""
         spooling = self._delivery.spooling
@@ -178,8 +202,10 @@ class BatchSpanProcessor(SpanProcessor):
         return 2 * waiting.waiting >= waiting.max_spans or 2 * waiting.nbytes >= waiting.max_bytes
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Learns which processors come after this one."""
+        """Learns which processors come after this one, and of the span where there is a tail sampler."""
         self._chain.learn(span)
+        if self.tail_sampler is not None:
+            self._queue.on_start(span)
 
     def _on_ending(self, span: Span) -> None:
         pass
@@ -198,6 +224,11 @@ class BatchSpanProcessor(SpanProcessor):
         """The queue that encodes spans as they end; None where the exporter wants them as they are."""
         return self._queue if self._encodes else None
 
+    @property
+    def watching_queue(self) -> SpanQueue | None:
+        """The queue, where that wants to know of spans that start: with a tail sampler."""
+        return None if self.tail_sampler is None else self._queue
+
     def take(self, span: ReadableSpan) -> None:
         """``on_end()`` of a span that nothing changes any more: otlpfast's own provider says so."""
         outcome = self._queue.put(span, not self._encodes)
@@ -209,7 +240,8 @@ class BatchSpanProcessor(SpanProcessor):
             self._start_anew()
         if outcome & _DROPPED:
             self._warn_of_drops()
-        elif outcome & _READY or self._queue.waiting:
+        has_more = self._queue.waiting or self._queue.undecided
+        if outcome & _READY or (has_more and not outcome & _DROPPED):
             self._worker.wake(bool(outcome & _READY))
             if self._spiller and self._worker.is_exporting and self._is_half_full():
                 self._spiller.wake()
@@ -221,11 +253,13 @@ class BatchSpanProcessor(SpanProcessor):
             self._log.warning("shutdown", "a span ended after shutdown() and was dropped")
             return
         waiting = self._queue
+        dropped = self.stats()["dropped"]
+        dropped.pop("sampled_out", None)
         self._log.warning(
             "dropped",
             "spans are dropped: %s so far; "
             "%d of at most %d spans and %d of at most %d bytes wait for the exporter",
-            self.stats()["dropped"],
+            dropped,
             waiting.waiting,
             waiting.max_spans,
             waiting.nbytes,
@@ -238,7 +272,8 @@ class BatchSpanProcessor(SpanProcessor):
         ``ended == exported + rejected + sum(dropped.values()) + spooled + queued``.
         """
         self._after_fork()
-        return stats(self._queue.counters, self._queue.waiting + self._queue.in_flight)
+        waiting = self._queue
+        return stats(waiting.counters, waiting.waiting + waiting.in_flight + waiting.undecided)
 
     def hurry(self) -> None:
         """Has what waits exported soon, without waiting for it."""
@@ -248,7 +283,8 @@ class BatchSpanProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: float | None = None) -> bool:
         """Exports all that has ended, within ``timeout_millis`` (30000 by default).
 
-        Where there is a spool, what still waits then goes there: the process may be about to end.
+        With a tail sampler, it is decided now on traces that wait, by what is known of them. Where there is a
+        spool, what still waits then goes there: the process may be about to end.
 
         Returns:
             True only if all of it, and what was under way, was delivered or spooled in time.
@@ -257,8 +293,7 @@ class BatchSpanProcessor(SpanProcessor):
         deadline = _deadline(timeout_millis)
         flushed = self._worker.flush(deadline)
         if not flushed and time.monotonic() >= deadline:
-            while self._spill_safely():
-                pass
+            self._spill_all(self._spill_safely)
         return flushed
 
     def shutdown(self, timeout_millis: float | None = None) -> None:
@@ -299,8 +334,7 @@ class BatchSpanProcessor(SpanProcessor):
             self._worker.end_with(self._spool.close)
 
     def _close_spool(self, deadline: float) -> None:
-        while self._spill():
-            pass
+        self._spill_all(self._spill)
         if self._spiller:
             self._spiller.stop()
         enough = min(deadline, time.monotonic() + _LAST_REPLAY)

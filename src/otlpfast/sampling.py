@@ -21,9 +21,17 @@ from opentelemetry.util.types import Attributes
 
 from ._impl import NATIVE_SAMPLERS, RateLimiter
 from ._sampling_rules import Plan, SamplingRule, read_rules
+from ._tail_sampling import TailRule, TailSampler
 from ._thresholds import NEVER, RANDOMNESS, Entry, shown, threshold_of, with_threshold
 
-__all__ = ["ConsistentProbabilitySampler", "RateLimitingSampler", "RuleBasedSampler", "SamplingRule"]
+__all__ = [
+    "ConsistentProbabilitySampler",
+    "RateLimitingSampler",
+    "RuleBasedSampler",
+    "SamplingRule",
+    "TailRule",
+    "TailSampler",
+]
 
 _MAX_KNOWN, _MAX_KNOWN_NAME = 1024, 256  # names and kinds of which a rule-based sampler remembers the rules
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.metrics import MeterProvider, Observation
 
-from ._account import DROP_REASONS, Stats
+from ._account import LOSSES, VERDICTS, Stats
 from ._impl import POOLS, SpanQueue
 from ._instruments import (
     POOL_METRICS,
@@ -28,6 +28,7 @@ from ._instruments import (
 if TYPE_CHECKING:
     from ._delivery import Delivery
     from ._spooling import Spooling
+    from ._tail_sampling import TailSampler
 
 
 class _Processor(Protocol):
@@ -37,6 +38,7 @@ class _Processor(Protocol):
 class _QueueingProcessor(_Processor, Protocol):
     _queue: SpanQueue
     _delivery: Delivery
+    tail_sampler: TailSampler | None
 
 
 def publish(processor: _Processor, component_type: str, meter_provider: MeterProvider | None) -> None:
@@ -56,6 +58,7 @@ def publish_queue(
             "otel.sdk.processor.span.processed": _processed(who),
             **_of_queue(who),
             **_of_spool(who),
+            **_of_tail_sampler(who),
         }
         _instruments(meter_provider).add(processor, readings)
 
@@ -64,9 +67,11 @@ def _processed(who: Attributes) -> Callable[[_Processor], Iterable[Observation]]
     def read(processor: _Processor) -> Iterable[Observation]:
         stats = processor.stats()
         dropped = stats["dropped"]
-        yield Observation(stats["ended"] - stats["queued"] - sum(dropped.values()), who)
+        # What was sampled out is as good as done with: the user wanted it to go.
+        lost = sum(dropped.get(reason, 0) for reason in LOSSES)
+        yield Observation(stats["ended"] - stats["queued"] - lost, who)
         # All reasons from the start: a rate needs a first value.
-        for reason in DROP_REASONS:
+        for reason in LOSSES:
             error = "already_shutdown" if reason == "shutdown" else reason
             yield Observation(dropped.get(reason, 0), {**who, "error.type": error})
 
@@ -75,11 +80,45 @@ def _processed(who: Attributes) -> Callable[[_Processor], Iterable[Observation]]
 
 def _of_queue(who: Attributes) -> Readings:
     return {
-        "otel.sdk.processor.span.queue.size": lambda p: [Observation(p.stats()["queued"], who)],
+        "otel.sdk.processor.span.queue.size": lambda p: [
+            Observation(p._queue.waiting + p._queue.in_flight, who)
+        ],
         "otel.sdk.processor.span.queue.capacity": lambda p: [Observation(p._queue.max_spans, who)],
         "otlpfast.processor.queue.usage": lambda p: [Observation(p._queue.nbytes, who)],
         "otlpfast.processor.queue.capacity": lambda p: [Observation(p._queue.max_bytes, who)],
     }
+
+
+def _of_tail_sampler(who: Attributes) -> Readings:
+    def of(
+        read: Callable[[SpanQueue, TailSampler], Iterable[Observation]],
+    ) -> Callable[[_QueueingProcessor], list[Observation]]:
+        def read_all(processor: _QueueingProcessor) -> list[Observation]:
+            sampler = processor.tail_sampler
+            return [] if sampler is None else list(read(processor._queue, sampler))
+
+        return read_all
+
+    def traces(queue: SpanQueue, _: TailSampler) -> Iterable[Observation]:
+        for verdict, number in _verdicts(queue).items():
+            if verdict != "early":
+                yield Observation(number, {**who, "otlpfast.tail_sampling.verdict": verdict})
+
+    return {
+        "otlpfast.tail_sampling.traces": of(traces),
+        "otlpfast.tail_sampling.early": of(lambda q, _: [Observation(_verdicts(q)["early"], who)]),
+        "otlpfast.tail_sampling.sampled_out": of(
+            lambda q, _: [Observation(q.counters.get("sampled_out"), who)]
+        ),
+        "otlpfast.tail_sampling.spans": of(lambda q, _: [Observation(q.undecided, who)]),
+        "otlpfast.tail_sampling.usage": of(lambda q, _: [Observation(q.undecided_bytes, who)]),
+        "otlpfast.tail_sampling.capacity": of(lambda _, sampler: [Observation(sampler.max_bytes, who)]),
+    }
+
+
+def _verdicts(queue: SpanQueue) -> dict[str, int]:
+    counters = queue.verdicts
+    return dict.fromkeys(VERDICTS, 0) if counters is None else counters.snapshot()
 
 
 def _of_spool(who: Attributes) -> Readings:

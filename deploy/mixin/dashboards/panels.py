@@ -79,6 +79,8 @@ FULLER = (
 FAILED = 'error_type!=""'
 TAKEN = 'error_type=""'
 HITS, MISSES = (rate(f"otlpfast_pool_{kind}_total", by=POOL) for kind in ("hits", "misses"))
+VERDICT = "otlpfast_tail_sampling_verdict"
+UNDECIDED = used("otlpfast_tail_sampling_usage_bytes", "otlpfast_tail_sampling_capacity_bytes")
 ANSWER = "http_response_status_code, rpc_response_status_code, error_type"
 
 ROWS: dict[str, tuple[Panel, ...]] = {
@@ -204,6 +206,28 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "short",
             (f"sum by (instance) (otel_sdk_exporter_span_inflight{{{HERE}}})", "{{instance}}"),
             width=12,
+        ),
+    ),
+    "Tail sampling": (
+        graph(
+            "Traces by decision",
+            "Traces that were kept each second, by the reason, and those that were left out. Nothing is shown"
+            " where there is no tail sampler.",
+            "ops",
+            (rate("otlpfast_tail_sampling_traces_total", by=VERDICT), f"{{{{{VERDICT}}}}}"),
+            stacked=True,
+        ),
+        graph(
+            "Memory",
+            "How much of max_bytes traces take that wait. At the limit, it is decided on them too early.",
+            "percentunit",
+            (f"max by (instance) ({UNDECIDED})", "{{instance}}"),
+        ),
+        graph(
+            "Decided early",
+            "Traces each second that had not ended: for want of memory, after decision_seconds, for a flush.",
+            "ops",
+            (rate("otlpfast_tail_sampling_early_total"), "early"),
         ),
     ),
     "Spool": (

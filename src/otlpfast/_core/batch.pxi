@@ -130,6 +130,10 @@ cdef class BatchBuilder:
             self.refused = size
             return OVER_LIMIT
         self.usual_size = size + 64 if size < 2048 else 2048
+        self.count_in(group, size)
+        return size
+
+    cdef inline int count_in(self, _Group group, Py_ssize_t size) except -1:
         if not group.count:
             self.groups.append(group)
         if self.last is not group:
@@ -138,7 +142,20 @@ cdef class BatchBuilder:
         group.count += 1
         self.count += 1
         self.nbytes += size
-        return size
+        return 0
+
+    cdef bint copy(self, _Group group, const uint8_t *data, Py_ssize_t size) except -1:
+        # A span that is encoded already; False where there is no memory.
+        cdef Writer *w
+        if group.lacks_room(size) and not group.make_room():
+            return False
+        w = &group.tail.out
+        if not room(w, size):
+            w.failed = False
+            return False
+        put_bytes(w, data, size)
+        self.count_in(group, size)
+        return True
 
     def add(self, span):
         """Encodes a ReadableSpan; its size in bytes, or 0 where it has no valid ids or there is no memory.

@@ -44,7 +44,8 @@ cdef class Route:
     """Which processors a span passes: others first, then otlpfast's own.
 
     Attributes:
-        starting, ending, ended: others with an ``on_start``, ``_on_ending``, ``on_end`` of their own.
+        starting, ending, ended: others with an ``on_start``, ``_on_ending``, ``on_end`` of their own;
+            the first also has queues with a tail sampler.
         own: otlpfast's.
         queues: for each of those, the queue that takes its spans, or None where it wants objects.
     """

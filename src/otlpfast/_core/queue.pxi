@@ -14,6 +14,7 @@ cdef enum:
 
 cdef enum:  # the counters, in the order of _account.ACCOUNT
     ENDED, EXPORTED, REJECTED, SPOOLED, QUEUE_FULL, SHUTDOWN, TOO_LARGE, EXPORT_FAILED, ENCODE_ERROR, FORK
+    SAMPLED_OUT
 
 
 @cython.final
@@ -24,12 +25,15 @@ cdef class SpanQueue:
         max_spans: how many spans may wait.
         max_bytes: how many bytes of encoded spans may wait or be under way.
         batch_size: how many spans make a full batch.
+        tail_sampler: decides which traces are kept; until then their spans wait beside the others, within
+            its own bounds.
     """
 
     cdef readonly Py_ssize_t max_spans, max_bytes, batch_size
     cdef Py_ssize_t queued, held, sending  # what waiting, nbytes and in_flight give, up to the last settle()
     cdef readonly PaddedCounters counters
     cdef readonly bint closed
+    cdef bint is_detour  # closed, or with a tail sampler: no span goes straight into the open batch
     cdef public bint attended  # a thread takes what is put here
     cdef public object relief  # called where a span finds no room for its bytes: True once there may be
     cdef BatchBuilder open_batch
@@ -39,13 +43,18 @@ cdef class SpanQueue:
     cdef _Lane lane
     cdef Writer scratch
     cdef int forks
+    cdef _Tail tail
 
-    def __cinit__(self, Py_ssize_t max_spans, Py_ssize_t max_bytes, Py_ssize_t batch_size):
+    def __cinit__(
+        self, Py_ssize_t max_spans, Py_ssize_t max_bytes, Py_ssize_t batch_size, tail_sampler=None
+    ):
         self.max_spans, self.max_bytes, self.batch_size = max_spans, max_bytes, batch_size
         self.counters = PaddedCounters(ACCOUNT)
         self.ready = deque()
         self.kept = []
         self.forks = otlpfast_forks
+        if tail_sampler is not None:
+            self.tail, self.is_detour = _Tail(tail_sampler), True
 
     def __dealloc__(self):
         free(self.scratch.data)
@@ -68,6 +77,21 @@ cdef class SpanQueue:
         self.settle()
         return self.sending
 
+    @property
+    def undecided(self):
+        """How many spans wait for the decision on their trace: none of those that ``waiting`` counts."""
+        return 0 if self.tail is None else self.tail.spans
+
+    @property
+    def undecided_bytes(self):
+        """How many bytes those take, with all that belongs to their traces."""
+        return 0 if self.tail is None else self.tail.held
+
+    @property
+    def verdicts(self):
+        """How many traces were kept, for which reason, or not; None without a tail sampler."""
+        return None if self.tail is None else self.tail.verdicts
+
     cdef inline int dropped(self, int reason) noexcept:
         self.counters.bump(reason, 1)
         return DROPPED
@@ -84,6 +108,8 @@ cdef class SpanQueue:
         if is_sampled == 0 or is_sampled < 0 and not probably_sampled(span):
             return outcome
         self.counters.count(ENDED)
+        if self.tail is not None and not self.closed:
+            return outcome | put_aside(self, span, keep, is_sampled < 0)
         try:
             return outcome | self.admit(span, keep, is_sampled < 0)
         except Exception:  # no memory, or no stack left
@@ -100,7 +126,7 @@ cdef class SpanQueue:
         if not span.ids.flags & 1 and not span.has_odd_context:
             return 0
         if (
-            batch is None or self.closed or self.forks != otlpfast_forks or span.is_odd
+            batch is None or self.is_detour or self.forks != otlpfast_forks or span.is_odd
             or self.queued >= self.max_spans or self.held >= self.max_bytes
         ):
             return self.put(span)
@@ -121,6 +147,9 @@ cdef class SpanQueue:
     cdef int count_in(self, BatchBuilder batch, Py_ssize_t size) except -1:
         self.queued += 1
         self.held += size
+        return self.close_if_full(batch)
+
+    cdef inline int close_if_full(self, BatchBuilder batch) except -1:
         return self.close_full(batch) if batch.count >= self.batch_size else 0
 
     cdef int close_full(self, BatchBuilder batch) except -1:
@@ -144,6 +173,19 @@ cdef class SpanQueue:
         cdef object relief = self.relief
         return relief is not None and (relief(size) or self.has_room(size))
 
+    cdef int refuses(self, Py_ssize_t size) except -1:
+        # Why so many bytes can't come now, as the counter of dropped ones; 0 where they can.
+        if size > self.max_bytes:
+            return TOO_LARGE
+        while not self.has_room(size):
+            if self.settle():
+                continue
+            if not self.relieved(size):
+                return QUEUE_FULL
+            if self.closed:  # while it was waited for room
+                return SHUTDOWN
+        return 0
+
     cdef int admit(self, object span, bint keep, bint foreign) except -1:
         cdef object readable = span
         while not self.closed and not self.has_room(1):
@@ -157,15 +199,31 @@ cdef class SpanQueue:
                 return self.dropped(ENCODE_ERROR)
         return self.put_kept(span, readable, foreign) if keep else self.put_encoded(readable, foreign)
 
+    cdef inline BatchBuilder batch_to_fill(self):
+        cdef BatchBuilder batch
+        if self.open_batch is None:
+            batch = BatchBuilder.__new__(BatchBuilder)
+            if self.open_batch is None:  # making it may have run a finaliser that ended a span
+                self.open_batch = batch
+        return self.open_batch
+
+    cdef BatchBuilder copy_encoded(self, _Group place, const uint8_t *data, Py_ssize_t size):
+        # The batch that a span is copied to; None where there is no memory. It is the caller's to count.
+        cdef BatchBuilder batch
+        cdef _Group group
+        while True:
+            batch = self.batch_to_fill()
+            group = batch.last
+            if group is None or not group.holds(<PyObject *> place.resource, <PyObject *> place.scope):
+                group = batch.find_listed(<PyObject *> place.resource, <PyObject *> place.scope)
+            if not batch.sealed:  # while the table ran
+                return batch if batch.copy(group, data, size) else None
+
     cdef int put_encoded(self, object span, bint plain) except -1:
         cdef BatchBuilder batch
         cdef Py_ssize_t size
         while not self.closed:  # here, too: in each round it may have been waited for room
-            if self.open_batch is None:
-                batch = BatchBuilder.__new__(BatchBuilder)
-                if self.open_batch is None:  # making it may have run a finaliser that ended a span
-                    self.open_batch = batch
-            batch = self.open_batch
+            batch = self.batch_to_fill()
             size = batch.put(<PyObject *> span, plain, self.max_bytes - self.held)
             if size == BAIL and not plain:
                 plain = True
@@ -190,20 +248,25 @@ cdef class SpanQueue:
             self.ready.append((batch, batch.count, batch.nbytes))
         return 0
 
-    cdef int put_kept(self, object span, object readable, bint plain) except -1:
-        # Written to scratch memory for its size alone.
+    cdef Py_ssize_t measure(self, object span, object readable, bint plain) except -1:
+        # The size of a span that is kept as it is: written to scratch memory for that alone.
         cdef Py_ssize_t size
         self.scratch.pos = 0
         if put_span(&self.scratch, <PyObject *> readable, plain) == BAIL and not plain:
             readable = plain_span(span)
-            if readable is None:
-                return self.dropped(ENCODE_ERROR)
             self.scratch.pos = 0
-            put_span(&self.scratch, <PyObject *> readable, True)
+            if readable is not None:
+                put_span(&self.scratch, <PyObject *> readable, True)
         size = self.scratch.pos
         if self.scratch.cap > (1 << 20):
             free(self.scratch.data)
             self.scratch = Writer(NULL, 0, 0, False)
+        return size
+
+    cdef int put_kept(self, object span, object readable, bint plain) except -1:
+        cdef Py_ssize_t size = self.measure(span, readable, plain)
+        if not size:
+            return self.dropped(ENCODE_ERROR)
         while size > self.max_bytes - self.held:
             if size > self.max_bytes:
                 return self.dropped(TOO_LARGE)
@@ -211,15 +274,22 @@ cdef class SpanQueue:
                 return self.dropped(QUEUE_FULL)
         if self.closed:  # while it was waited for room
             return self.dropped(SHUTDOWN)
+        self.keep_span(span, size)
+        self.queued += 1
+        self.held += size
+        return self.close_kept_if_full()
+
+    cdef int keep_span(self, object span, Py_ssize_t size) except -1:
         self.interrupt()
         self.kept.append(span)
         self.kept_bytes += size
-        self.queued += 1
-        self.held += size
-        if len(self.kept) >= self.batch_size:
-            self.close_kept()
-            return READY
         return 0
+
+    cdef int close_kept_if_full(self) except -1:
+        if len(self.kept) < self.batch_size:
+            return 0
+        self.close_kept()
+        return READY
 
     cdef int close_kept(self) except -1:
         cdef list fresh = []
@@ -355,11 +425,61 @@ cdef class SpanQueue:
 
     def close(self):
         """From now on every span is dropped as ``shutdown``."""
-        self.closed = True
+        self.closed = self.is_detour = True
+
+    # --- with a tail sampler
+
+    def on_start(self, span, parent_context=None):
+        """Learns that a span has started, so that its trace is not decided on before that has ended.
+
+        Never raises.
+        """
+        self.watch(<PyObject *> span)
+
+    cdef void watch(self, PyObject *span) noexcept:
+        cdef Traits traits
+        if self.tail is None or self.closed or self.forks != otlpfast_forks:
+            return
+        if read_beginning(span, &traits) == OK and traits.ids.flags & 1:
+            self.tail.open(&traits)
+
+    def decide(self, began_by=None):
+        """Decides on traces that have waited since then or longer, oldest first, until a batch is full.
+
+        Args:
+            began_by: seconds of the monotonic clock; by default as long ago as the tail sampler waits.
+
+        Returns:
+            bool: whether there may be more; what is waiting now is to be taken before.
+        """
+        cdef int64_t since
+        cdef int32_t number
+        if self.tail is None:
+            return False
+        since = monotonic_ns() - self.tail.patience if began_by is None else <int64_t> (began_by * 1e9)
+        while True:
+            self.settle()
+            number = self.tail.oldest_since(since)
+            if number == NOWHERE:
+                return False
+            if self.queued and (
+                self.queued >= self.batch_size or not self.has_room(self.tail.bytes_of(number))
+            ):
+                return True
+            decide_on(self, self.tail, number, True, 0)
+
+    def next_decision(self):
+        """When ``decide()`` is due, in seconds of the monotonic clock, for all that is known now."""
+        return INFINITY if self.tail is None else self.tail.next_decision() * 1e-9
 
     def discard(self, reason):
-        """Drops all that waits, for this reason; returns how many."""
+        """Drops all that waits, for this reason; returns how many.
+
+        On traces that wait it is decided first: what would not have been kept is none of those.
+        """
         total = 0
+        if self.tail is not None:
+            total = drop_undecided(self, self.tail, self.counters.find(reason))
         while (taken := self.take()) is not None:
             self.counters.add(reason, taken[1])
             self.done(taken[1], taken[2])
@@ -373,8 +493,11 @@ cdef class SpanQueue:
         cdef list fresh_kept, kept
         cdef BatchBuilder open_batch
         cdef _Lane lane
+        cdef _Tail tail = self.tail, fresh_tail = None
         try:
             fresh_kept, fresh_ready = [], deque()
+            if tail is not None:
+                fresh_tail = _Tail(tail.sampler)
         except MemoryError:
             return 0  # the next one tries again
         if self.forks == otlpfast_forks:
@@ -383,6 +506,7 @@ cdef class SpanQueue:
         open_batch, kept, ready = self.open_batch, self.kept, self.ready
         self.open_batch, self.kept, self.ready = None, fresh_kept, fresh_ready
         lane, self.lane = self.lane, None
+        tail, self.tail = self.tail, fresh_tail
         self.kept_bytes = self.queued = self.held = self.sending = 0
         self.counters.reset()
         return FORKED

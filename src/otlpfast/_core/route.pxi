@@ -13,7 +13,10 @@ cdef int announce_to_others(_NativeSpan span, object parent_context) except -1:
         guarded(getattr(span.origin.processors, "on_start", nothing), span, parent_context=parent_context)
         return 0
     for processor in route.starting:
-        guarded(processor.on_start, span, parent_context=parent_context)
+        if type(processor) is SpanQueue:
+            (<SpanQueue> processor).watch(<PyObject *> span)
+        else:
+            guarded(processor.on_start, span, parent_context=parent_context)
     return 0
 
 

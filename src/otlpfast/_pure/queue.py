@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._account import ACCOUNT
-from .._plain import plain_span
+from .._plain import plain_context, plain_span, plain_time
 from .._request import Group, request_parts
 from .._scopes import ScopeEntry, ScopeTable
 from .buffers import BufferPool, SpanBuffer
 from .counters import PaddedCounters, Tally
 from .encode import encode_resource, encode_scope, encode_span
+from .tail import Record, Tail, Traits
+
+if TYPE_CHECKING:
+    from .._tail_sampling import TailSampler
 
 READY, DROPPED, FORKED = 1, 2, 4
 
@@ -68,7 +74,9 @@ class SpanQueue:
     A waiting span is an entry of a deque, whose append and popleft need no lock; nor do the sums.
     """
 
-    def __init__(self, max_spans: int, max_bytes: int, batch_size: int) -> None:
+    def __init__(
+        self, max_spans: int, max_bytes: int, batch_size: int, tail_sampler: TailSampler | None = None
+    ) -> None:
         self.max_spans, self.max_bytes, self.batch_size = max_spans, max_bytes, batch_size
         self.counters = PaddedCounters(ACCOUNT)
         self.closed = False
@@ -76,6 +84,8 @@ class SpanQueue:
         self.relief: Callable[[int], bool] | None = (
             None  # called where a span finds no room for its bytes: True once there may be
         )
+        self._tail_sampler = tail_sampler
+        self._losing: str | None = None  # why traces that are kept are dropped nevertheless
         self._start()
 
     def _start(self) -> None:
@@ -85,6 +95,8 @@ class SpanQueue:
         self._in_flight = Tally()
         self._encoded: deque[tuple[ScopeEntry, bytes]] = deque()
         self._kept: deque[tuple[Any, int]] = deque()
+        sampler = self._tail_sampler
+        self._tail = Tail(sampler, self._move, lambda: self._dropped("sampled_out")) if sampler else None
 
     @property
     def nbytes(self) -> int:
@@ -101,6 +113,21 @@ class SpanQueue:
         """How many spans wait."""
         return len(self._encoded) + len(self._kept)
 
+    @property
+    def undecided(self) -> int:
+        """How many spans wait for the decision on their trace: none of those that ``waiting`` counts."""
+        return 0 if self._tail is None else self._tail.spans
+
+    @property
+    def undecided_bytes(self) -> int:
+        """How many bytes those take, with all that belongs to their traces."""
+        return 0 if self._tail is None else self._tail.held
+
+    @property
+    def verdicts(self) -> PaddedCounters | None:
+        """How many traces were kept, for which reason, or not; None without a tail sampler."""
+        return None if self._tail is None else self._tail.verdicts
+
     def _dropped(self, reason: str) -> int:
         self.counters.add(reason)
         return DROPPED
@@ -116,8 +143,9 @@ class SpanQueue:
         if not _probably_sampled(span):
             return outcome
         self.counters.add("ended")
+        tail = self._tail if not self.closed else None
         try:
-            return outcome | self._admit(span, keep)
+            return outcome | (self._admit(span, keep) if tail is None else self._put_aside(tail, span, keep))
         except Exception:  # no memory, or no stack left
             return outcome | self._dropped("encode_error")
         except BaseException:  # the application's own, which goes on to it
@@ -149,15 +177,101 @@ class SpanQueue:
         entry = None if keep else _scope_table.entry(readable.resource, readable.instrumentation_scope)
         if self.closed:  # while it was waited for room; from here on nothing comes between
             return self._dropped("shutdown")
+        return self._append((entry, span if entry is None else data, len(data)))
+
+    def _append(self, record: Record) -> int:
+        entry, subject, size = record
         waiting: _Sized
         if entry is None:
-            self._kept.append((span, len(data)))
+            self._kept.append((subject, size))
             waiting = self._kept
         else:
-            self._encoded.append((entry, data))
+            self._encoded.append((entry, subject))
             waiting = self._encoded
-        self._nbytes.add(len(data))
+        self._nbytes.add(size)
         return READY if len(waiting) >= self.batch_size else 0
+
+    # --- with a tail sampler
+
+    def on_start(self, span: Any, parent_context: object = None) -> None:
+        """Learns that a span has started, so that its trace is not decided on before that has ended.
+
+        Never raises.
+        """
+        tail = self._tail
+        if tail is None or self.closed or self._pid != os.getpid():
+            return
+        try:
+            context, parent = plain_context(span.context), span.parent
+            if context.trace_flags & 1:
+                tail.open(context, parent is None or bool(parent.is_remote), plain_time(span.start_time))
+        except Exception:
+            pass  # what is no span is not waited for
+
+    def _put_aside(self, tail: Tail, span: Any, keep: bool) -> int:
+        """To its trace; once it was decided on that, where the decision says."""
+        readable = plain_span(span)
+        if readable is None:
+            return self._dropped("encode_error")
+        traits = Traits.of(readable)
+        rule = tail.first_rule(readable, traits.is_root)
+        data = encode_span(readable)
+        entry = None if keep else _scope_table.entry(readable.resource, readable.instrumentation_scope)
+        if self.closed:
+            return self._dropped("shutdown")
+        kept = tail.late(traits, rule)
+        if kept is None:
+            return tail.add(traits, rule, (entry, span if keep else data, len(data)))
+        if kept:
+            return self._admit(span, keep)
+        self.counters.add("sampled_out")
+        return 0
+
+    def _move(self, next_record: Callable[[], Record | None], nbytes: int) -> int:
+        """A trace that is kept goes to the batches whole, if there is room when it comes."""
+        reason = self._refuses(nbytes)
+        outcome = 0
+        while (record := next_record()) is not None:
+            outcome |= self._dropped(reason) if reason else self._append(record)
+        return outcome
+
+    def _refuses(self, size: int) -> str | None:
+        """Why so many bytes can't come now; None where they can."""
+        if self._losing is not None:
+            return self._losing
+        if size > self.max_bytes:
+            return "too_large"
+        while not self._has_room(size):
+            if not self._relieved(size):
+                return "queue_full"
+            if self.closed:  # while it was waited for room
+                return "shutdown"
+        return None
+
+    def decide(self, began_by: float | None = None) -> bool:
+        """Decides on traces that have waited since then or longer, oldest first, until a batch is full.
+
+        Args:
+            began_by: seconds of the monotonic clock; by default as long ago as the tail sampler waits.
+
+        Returns:
+            bool: whether there may be more; what is waiting now is to be taken before.
+        """
+        tail = self._tail
+        if tail is None:
+            return False
+        if began_by is None:
+            began_by = time.monotonic() - tail.sampler.decision_seconds
+        while (found := tail.oldest_since(began_by)) is not None:
+            is_full = self.waiting >= self.batch_size or not self._has_room(found[1].nbytes.value)
+            if self.waiting and is_full:
+                return True
+            tail.decide_on(found)
+        return False
+
+    def next_decision(self) -> float:
+        """When ``decide()`` is due, in seconds of the monotonic clock, for all that is known now."""
+        return math.inf if self._tail is None else self._tail.next_decision()
 
     def take(self, partial: bool = True) -> tuple[BatchBuilder | list[Any], int, int] | None:
         """The next batch as (BatchBuilder or list of kept spans, spans, bytes), or None.
@@ -210,13 +324,24 @@ class SpanQueue:
         self.closed = True
 
     def discard(self, reason: str) -> int:
-        """Drops all that waits, for this reason; returns how many."""
-        total = 0
+        """Drops all that waits, for this reason; returns how many.
+
+        On traces that wait it is decided first: what would not have been kept is none of those.
+        """
+        total = self._discard_undecided(reason)
         while (taken := self.take()) is not None:
             self.counters.add(reason, taken[1])
             self.done(taken[1], taken[2])
             total += taken[1]
         return total
+
+    def _discard_undecided(self, reason: str) -> int:
+        before = self.counters.get(reason)
+        self._losing = reason
+        while self._tail and (found := self._tail.oldest_since(math.inf)) is not None:
+            self._tail.decide_on(found)
+        self._losing = None
+        return self.counters.get(reason) - before
 
     def after_fork(self) -> bool:
         """Forgets what a parent process had queued, if this is a new child; True where it was."""

@@ -128,7 +128,15 @@ def _queue(processor: BatchSpanProcessor) -> dict[str, Any]:
         "bytes": queue.nbytes,
         "max_bytes": queue.max_bytes,
         "closed": queue.closed,
+        "undecided": _undecided(processor),
     }
+
+
+def _undecided(processor: BatchSpanProcessor) -> dict[str, int] | None:
+    sampler, queue = processor.tail_sampler, processor._queue
+    if sampler is None:
+        return None
+    return {"spans": queue.undecided, "bytes": queue.undecided_bytes, "max_bytes": sampler.max_bytes}
 
 
 def _exports(processor: BatchSpanProcessor | SimpleSpanProcessor) -> dict[str, Any]:

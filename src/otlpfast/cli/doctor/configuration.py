@@ -28,6 +28,7 @@ from ...environment_variables import (
     OTLPFAST_PPROF,
     OTLPFAST_RESOURCE_TIMEOUT,
     OTLPFAST_SPOOL_DIR,
+    OTLPFAST_TAIL_SAMPLING,
     OTLPFAST_WEB,
 )
 from ...export import OTLPSpanExporter, config
@@ -172,5 +173,6 @@ def _resolve_processor(settings: _Settings) -> None:
     for name, variable in (("delay", OTEL_BSP_SCHEDULE_DELAY), ("export time-out", OTEL_BSP_EXPORT_TIMEOUT)):
         settings.add(name, f"{seconds(variable, None, variable):g} s", variable)
     settings.add("spool", components.variable(OTLPFAST_SPOOL_DIR) or "none", OTLPFAST_SPOOL_DIR)
+    settings.add("tail sampling", _arguments.tail_sampling(None) or "none", OTLPFAST_TAIL_SAMPLING)
     settings.add("live page", mask_url(components.variable(OTLPFAST_WEB)) or "none", OTLPFAST_WEB)
     settings.add("profiles", mask_url(components.variable(OTLPFAST_PPROF)) or "none", OTLPFAST_PPROF)

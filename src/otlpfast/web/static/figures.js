@@ -54,9 +54,10 @@ function showRate({ history, spans_per_second: now }) {
 
 function showAccount(account) {
   const rows = PARTS.map(([part, name]) => [part, name, account[part]]);
-  const drops = Object.entries(account.dropped);
+  const drops = Object.entries(account.dropped).filter(([reason]) => reason !== "sampled_out");
   for (const [reason, number] of drops) rows.push(["dropped", `dropped: ${reason.replaceAll("_", " ")}`, number]);
   if (!drops.length) rows.push(["dropped", "dropped", 0]);
+  if (account.dropped.sampled_out) rows.push(["sampled-out", "sampled out", account.dropped.sampled_out]);
   const sum = rows.reduce((total, [, , number]) => total + number, 0);
   say("ended", count(account.ended));
   const badge = byId("balance");
@@ -82,6 +83,7 @@ function showQueue({ queue, spool }) {
   if (queue) {
     shown.push(meter("Spans", queue.spans, queue.max_spans, count));
     shown.push(meter("Bytes", queue.bytes, queue.max_bytes, bytes));
+    if (queue.undecided) shown.push(meter("Undecided traces", queue.undecided.bytes, queue.undecided.max_bytes, bytes));
     if (queue.closed) shown.push(element("p", { class: "note" }, "It was shut down: spans that end are dropped."));
   } else {
     shown.push(element("p", { class: "note" }, "A simple processor: each span is exported as it ends."));

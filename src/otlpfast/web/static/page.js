@@ -55,7 +55,8 @@ function show() {
   const processor = stats.processors[chosen] || stats.processors[0];
   showFigures(stats, processor);
   if (!processor) return;
-  const dropped = Object.values(processor.account.dropped).reduce((sum, number) => sum + number, 0);
+  const dropped = Object.entries(processor.account.dropped)
+    .reduce((sum, [reason, number]) => sum + (reason === "sampled_out" ? 0 : number), 0);
   if (lastDropped !== null && dropped > lastDropped) state("live", `Live. ${count(dropped)} spans were dropped so far`);
   lastDropped = dropped;
 }
