@@ -1,0 +1,251 @@
+# Redaction of keys and of texts that were just written, by compiled rules.
+
+cdef enum:  # as in _patterns.plans.Verdict
+    VERDICT_KEEP, VERDICT_SCAN, VERDICT_MASK, VERDICT_HASH, VERDICT_DROP
+
+cdef enum:
+    CHANGED = 1
+    KNOWN_KEYS = 1024  # a power of two
+    LONGEST_KNOWN = 256  # characters
+    PROBES = 8
+    HASH_SIZE = 16  # plans.HASH_DIGITS
+
+cdef struct Known:
+    PyObject *key
+    Py_hash_t hashed
+    int verdict
+
+
+@cython.final
+@cython.no_gc
+cdef class Redactor:
+    """Says what becomes of attributes, and cleans texts; made by ``RedactionRules.redactor()``.
+
+    Nothing here raises for whatever text it is given, and the time it takes is linear in its length.
+    """
+
+    cdef Machine keys, texts
+    cdef Known *known
+    cdef Writer out  # what a text becomes; and a key's UTF-8
+    cdef Hmac hash_key
+    cdef bytes held  # what the pointers below point to
+    cdef const uint8_t *verdicts
+    cdef const uint8_t *actions
+    cdef const uint8_t *checks
+    cdef const uint8_t *mask_octets
+    cdef size_t mask_size
+    cdef int otherwise
+    cdef readonly str mask
+    cdef readonly bint span_names, events, exceptions, statuses, links
+
+    def __cinit__(self, plan):
+        cdef bytes hash_key = plan.hash_key
+        make_machine(&self.keys, plan.keys)
+        make_machine(&self.texts, plan.texts)
+        self.known = <Known *> array_of(KNOWN_KEYS + PROBES, sizeof(Known))
+        self.otherwise, self.mask = plan.otherwise, plan.mask
+        mask = utf8_octets(self.mask)
+        self.mask_size = len(mask)
+        self.held = plan.verdicts + plan.actions + plan.checks + mask
+        self.verdicts = <const uint8_t *> <const char *> self.held
+        self.actions = self.verdicts + self.keys.entries
+        self.checks = self.actions + self.texts.entries
+        self.mask_octets = self.checks + self.texts.entries
+        hmac_key(&self.hash_key, <const uint8_t *> <const char *> hash_key, len(hash_key))
+        self.span_names, self.events, self.exceptions = plan.span_names, plan.events, plan.exceptions
+        self.statuses, self.links = plan.statuses, plan.links
+
+    def __dealloc__(self):
+        cdef int i
+        free_machine(&self.keys)
+        free_machine(&self.texts)
+        free(self.out.data)
+        if self.known != NULL:
+            for i in range(KNOWN_KEYS + PROBES):
+                drop(self.known[i].key)
+            free(self.known)
+
+    # --- for the encoder: none of these runs Python code or makes an object
+
+    cdef inline int verdict(self, PyObject *key) noexcept:
+        # Of a str. Fails safe: what can't be told, for want of memory, is masked.
+        cdef Py_hash_t hashed = text_hash(key)
+        cdef Known *at = &self.known[<size_t> hashed & (KNOWN_KEYS - 1)]
+        if at.key == key:
+            return at.verdict
+        return self.look_up(key)
+
+    cdef int look_up(self, PyObject *key) noexcept:
+        cdef Py_hash_t hashed
+        cdef Known *home
+        cdef Known *at
+        cdef PyObject *old
+        cdef int i, found
+        if type_of(key) != py_str_type or not otlpfast_ready(key) or text_length(key) > LONGEST_KNOWN:
+            found = self.find_out(key)
+            return found if found >= 0 else VERDICT_MASK
+        hashed = PyObject_Hash(key)
+        home = at = &self.known[<size_t> hashed & (KNOWN_KEYS - 1)]
+        for i in range(PROBES):
+            if at.key == NULL:
+                break
+            if at.hashed == hashed and (at.key == key or otlpfast_same_text(at.key, key)):
+                return at.verdict
+            at += 1
+        else:
+            at = home
+        found = self.find_out(key)
+        if found >= 0:
+            keep(key)
+            old = at.key
+            at[0] = Known(key, hashed, found)
+            drop(old)
+        return found if found >= 0 else VERDICT_MASK
+
+    cdef int find_out(self, PyObject *key) noexcept:
+        cdef const uint8_t *text
+        cdef size_t size
+        cdef int rule
+        if not otlpfast_ready(key):
+            return NO_MEMORY
+        size = text_length(key)
+        if is_ascii(key):
+            text = <const uint8_t *> text_data(key)
+        else:
+            self.out.pos, self.out.failed = 0, False
+            if not room(&self.out, size * otlpfast_widest(key)):
+                return NO_MEMORY
+            size = otlpfast_utf8(key, self.out.data)
+            text = self.out.data
+        rule = first_pattern(&self.keys, text, size)
+        if rule == NO_MEMORY:
+            return NO_MEMORY
+        return self.verdicts[rule] if rule >= 0 else self.otherwise
+
+    cdef int redact(self, Writer *w, size_t start) noexcept:
+        # Cleans the UTF-8 from there to the writer's end. OK, CHANGED or NO_MEMORY: then it is as it was.
+        cdef Search s
+        cdef Match match
+        cdef size_t done = 0
+        cdef int outcome
+        s.text, s.size = w.data + start, w.pos - start
+        if s.size == 0 or self.texts.entries == 0:
+            return OK
+        outcome = read_text(&self.texts, &s)
+        if outcome != OK:
+            return OK if outcome == BAIL else NO_MEMORY
+        self.out.pos, self.out.failed = 0, False
+        while True:
+            outcome = next_match(&self.texts, &s, self.checks, &match)
+            if outcome != OK:
+                break
+            if not self.put_instead(&s, done, &match):
+                return NO_MEMORY
+            done = match.secret_end
+        if outcome == NO_MEMORY:
+            return NO_MEMORY
+        if not done:
+            return OK
+        if not put_part(&self.out, s.text + done, s.size - done):
+            return NO_MEMORY
+        if self.out.pos > s.size and not room(w, self.out.pos - s.size):
+            return NO_MEMORY
+        memcpy(w.data + start, self.out.data, self.out.pos)
+        w.pos = start + self.out.pos
+        return CHANGED
+
+    cdef bint put_instead(self, Search *s, size_t done, Match *match) noexcept:
+        # What is before a match, and what stands for it.
+        cdef int action = self.actions[match.pattern]
+        cdef size_t start = match.secret_start
+        if not put_part(&self.out, s.text + done, start - done):
+            return False
+        if action == VERDICT_MASK:
+            return self.put_mask(&self.out)
+        if action == VERDICT_HASH:
+            return put_digest(&self.out, &self.hash_key, s.text + start, match.secret_end - start)
+        return True
+
+    cdef int put_hash(self, Writer *w, size_t start) noexcept:
+        # The keyed hash in the place of all from there to the writer's end. OK or NO_MEMORY.
+        cdef size_t end = w.pos
+        if not room(w, HASH_SIZE):
+            return NO_MEMORY
+        w.pos = start
+        put_digest(w, &self.hash_key, w.data + start, end - start)
+        return OK
+
+    cdef bint put_mask(self, Writer *w) noexcept:
+        # What stands for what is masked. False where there is no memory.
+        return put_part(w, self.mask_octets, self.mask_size)
+
+    # --- the same for Python
+
+    @property
+    def steps(self):
+        """Bytes read and nodes visited so far: what the time is proportional to."""
+        return self.keys.steps + self.texts.steps
+
+    def action(self, key):
+        """The Verdict for an attribute's key."""
+        check_text("key", key)
+        return self.verdict(<PyObject *> key)
+
+    def clean(self, text):
+        """The text without what the patterns find in it."""
+        check_text("text", text)
+        return self.clean_bytes(utf8_octets(text)).decode("utf-8", "replace")
+
+    def clean_bytes(self, data):
+        """The same of UTF-8."""
+        cdef bytes octets = bytes(data)
+        cdef Writer w = Writer(NULL, 0, 0, False)
+        try:
+            if not put_part(&w, <const char *> octets, len(octets)) or self.redact(&w, 0) == NO_MEMORY:
+                raise MemoryError
+            return PyBytes_FromStringAndSize(<const char *> w.data, w.pos)
+        finally:
+            free(w.data)
+
+    def hash(self, value):
+        """The keyed hash of a text, or of bytes: 16 hexadecimal digits of HMAC-SHA256."""
+        cdef bytes octets = utf8_octets(value) if isinstance(value, str) else bytes(value)
+        cdef Writer w = Writer(NULL, 0, 0, False)
+        try:
+            if not put_digest(&w, &self.hash_key, <const uint8_t *> <const char *> octets, len(octets)):
+                raise MemoryError
+            return PyBytes_FromStringAndSize(<const char *> w.data, w.pos).decode()
+        finally:
+            free(w.data)
+
+
+cdef inline bint put_part(Writer *w, const void *data, size_t size) noexcept nogil:
+    if not room(w, size):
+        return False
+    if size:
+        put_bytes(w, data, size)
+    return True
+
+
+cdef bint put_digest(Writer *w, const Hmac *key, const uint8_t *data, size_t size) noexcept nogil:
+    cdef uint8_t digest[32]
+    cdef int i
+    hmac_of(key, data, size, digest)
+    if not room(w, HASH_SIZE):
+        return False
+    for i in range(HASH_SIZE):
+        put_byte(w, b"0123456789abcdef"[digest[i // 2] >> (0 if i & 1 else 4) & 15])
+    return True
+
+
+cdef int check_text(str name, object text) except -1:
+    if not isinstance(text, str):
+        raise TypeError(f"{name}={text!r}: a str is allowed")
+    return 0
+
+
+cdef bytes utf8_octets(object text):
+    # With U+FFFD for surrogates.
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, text_length(<PyObject *> text) * 4)
+    cdef size_t size = otlpfast_utf8(<PyObject *> text, <uint8_t *> <char *> made)
+    return made[:size]
