@@ -21,10 +21,12 @@ from opentelemetry.sdk.environment_variables import (
 )
 
 from ._overload import POLICIES
-from .environment_variables import OTLPFAST_SPOOL_DIR
+from .environment_variables import OTLPFAST_REDACTION, OTLPFAST_SPOOL_DIR
 
 if TYPE_CHECKING:
+    from ._impl import Redactor
     from ._spool import Spool
+    from .redaction import RedactionRules
 
 _logger = logging.getLogger(__name__)
 
@@ -142,6 +144,42 @@ def spool(
     except ValueError as error:
         _logger.warning("%s is ignored, spans are not spooled: %s", OTLPFAST_SPOOL_DIR, error)
         return None
+
+
+def redactor(rules: RedactionRules | None) -> Redactor | None:
+    """What redacts by these rules, or by those of ``OTLPFAST_REDACTION``; None without either.
+
+    A wrong argument raises. A wrong variable is one error in the log, and the default rules are followed:
+    whoever sets it wants something hidden.
+    """
+    text = os.environ.get(OTLPFAST_REDACTION, "").strip()
+    if rules is None and not text:
+        return None
+    if rules is None:
+        rules = _rules_of(text)
+    check_rules(rules)
+    return rules.redactor()
+
+
+def check_rules(rules: object) -> None:
+    """TypeError for what is neither RedactionRules nor None."""
+    if rules is not None:
+        from .redaction import RedactionRules
+
+        if not isinstance(rules, RedactionRules):
+            raise TypeError(f"redaction={rules!r}: RedactionRules are allowed")
+
+
+def _rules_of(text: str) -> RedactionRules:
+    from .redaction import RedactionRules  # which most users never need
+
+    if text != "default":
+        try:
+            return RedactionRules.from_file(text)
+        except Exception as error:
+            message = "%s=%r can't be followed, THE DEFAULT RULES ARE USED: %s: %s"
+            _logger.error(message, OTLPFAST_REDACTION, text[:300], type(error).__name__, error)
+    return RedactionRules.default()
 
 
 def _open_spool(directory: str | os.PathLike[str], max_bytes: int, max_age: float) -> Spool:

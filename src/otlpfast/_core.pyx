@@ -9,6 +9,7 @@
 import sys
 from collections import deque
 from copy import deepcopy
+from functools import partial
 from logging import getLogger
 from os import urandom
 from threading import Lock, RLock
@@ -22,8 +23,9 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.number cimport PyNumber_Index
 from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memmove, memset, strlen
 
 from otlpfast._core.clock cimport monotonic_ns, now_ns
 from otlpfast._core.exchange cimport *
@@ -95,6 +97,7 @@ include "_core/machine.pxi"
 include "_core/redaction.pxi"
 include "_core/values.pxi"
 include "_core/slots.pxi"
+include "_core/redacting.pxi"
 include "_core/rows.pxi"
 include "_core/encode.pxi"
 include "_core/buffers.pxi"

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import trace
 from opentelemetry.environment_variables import (
@@ -38,6 +38,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from . import _components as components
+from ._arguments import check_rules
 from ._choice import DISABLED, is_true
 from ._log import warn
 from .environment_variables import (
@@ -45,9 +46,13 @@ from .environment_variables import (
     OTLPFAST_PPROF,
     OTLPFAST_PROFILE_DIR,
     OTLPFAST_QUIET,
+    OTLPFAST_REDACTION,
     OTLPFAST_SPAN_METRICS,
     OTLPFAST_WEB,
 )
+
+if TYPE_CHECKING:
+    from .redaction import RedactionRules
 
 _logger = logging.getLogger("otlpfast.configuration")
 
@@ -67,6 +72,7 @@ class _Parts:
     span_processors: Iterable[SpanProcessor] = ()
     span_limits: SpanLimits | None = None
     make_processor: Callable[..., SpanProcessor] | None = None
+    redaction: RedactionRules | None = None
     tracer_configurator: Any = None
 
     def provider(self) -> SDKTracerProvider:
@@ -84,10 +90,15 @@ class _Parts:
         if is_true(OTLPFAST_SPAN_METRICS):
             from .spanmetrics import SpanMetricsProcessor
 
-            provider.add_span_processor(SpanMetricsProcessor())
+            provider.add_span_processor(SpanMetricsProcessor(redaction=self.redaction))
         for exporter in self.exporters or _page_exporters():
-            provider.add_span_processor((self.make_processor or _batch_processor)(exporter))
+            provider.add_span_processor(self.processor(exporter))
         return provider
+
+    def processor(self, exporter: SpanExporter) -> SpanProcessor:
+        if self.make_processor is not None:
+            return self.make_processor(exporter)
+        return _batch_processor(exporter, self.redaction)
 
     def __str__(self) -> str:
         from . import IMPLEMENTATION, __version__
@@ -109,13 +120,15 @@ def _page_exporters() -> list[SpanExporter]:
     return [PageExporter()]
 
 
-def _batch_processor(exporter: SpanExporter) -> SpanProcessor:
+def _batch_processor(exporter: SpanExporter, redaction: RedactionRules | None) -> SpanProcessor:
     from . import BatchSpanProcessor
 
     # An exporter for people wants to be fast, unless the user has decided.
     said = components.variable(OTEL_BSP_SCHEDULE_DELAY)
     return BatchSpanProcessor(
-        exporter, schedule_delay_millis=None if said else getattr(exporter, "schedule_delay_millis", None)
+        exporter,
+        schedule_delay_millis=None if said else getattr(exporter, "schedule_delay_millis", None),
+        redaction=redaction,
     )
 
 
@@ -128,6 +141,7 @@ def configure(
     span_limits: SpanLimits | None = None,
     exporters: Sequence[SpanExporter] | None = None,
     span_processors: Sequence[SpanProcessor] = (),
+    redaction: RedactionRules | None = None,
 ) -> SDKTracerProvider:
     """Makes a tracer provider and makes it the global one; what is not given comes from ``OTEL_*`` variables.
 
@@ -144,6 +158,8 @@ def configure(
         exporters: each gets a ``BatchSpanProcessor``; by default ``OTEL_TRACES_EXPORTER``, and without that
             an ``OTLPSpanExporter``.
         span_processors: are added before those of the exporters.
+        redaction: what is hidden of spans before they are exported; by default the rules of
+            ``OTLPFAST_REDACTION``. ``span_processors`` see spans as they are.
 
     Returns:
         The global tracer provider; the SDK's stock one while ``OTLPFAST_DISABLED`` is true.
@@ -151,7 +167,7 @@ def configure(
     Raises:
         TypeError: an argument of the wrong kind.
     """
-    _check(service_name, resource_attributes, sampler, id_generator, exporters, span_processors)
+    _check(service_name, resource_attributes, sampler, id_generator, exporters, span_processors, redaction)
     present = trace.get_tracer_provider()
     if not isinstance(present, trace.ProxyTracerProvider):
         text = "otlpfast.configure() changes nothing: there is a global tracer provider already, a %s"
@@ -173,6 +189,7 @@ def configure(
         exporters=exporters,
         span_processors=span_processors or (),
         span_limits=span_limits,
+        redaction=redaction,
         tracer_configurator=_tracer_configurator(),
     )
     provider = parts.provider()
@@ -194,7 +211,9 @@ def _check(
     id_generator: object,
     exporters: Any,
     span_processors: Any,
+    redaction: object,
 ) -> None:
+    check_rules(redaction)
     for name, value, kind in (
         ("service_name", service_name, str),
         ("resource_attributes", resource_attributes, Mapping),
@@ -378,10 +397,13 @@ def _by_the_sdk(signal: Any, variable: str, set_up: Callable[[list[str]], None])
 
 def _configure_stock(configure: Callable[..., None], arguments: Mapping[str, Any]) -> None:
     """The SDK's own configurator, that finds an exporter also where the official ones are not installed."""
-    from ._stock import without_missing_exporters
+    from ._stock import BatchSpanProcessor, without_missing_exporters
 
+    settings = dict(arguments)
+    if components.variable(OTLPFAST_REDACTION):
+        settings.setdefault("export_span_processor", BatchSpanProcessor)
     with without_missing_exporters():
-        configure(**arguments)
+        configure(**settings)
 
 
 def _configure_by_file(path: str) -> None:

@@ -24,6 +24,7 @@ cdef class SpanQueue:
         max_spans: how many spans may wait.
         max_bytes: how many bytes of encoded spans may wait or be under way.
         batch_size: how many spans make a full batch.
+        redactor: of what is encoded here.
     """
 
     cdef readonly Py_ssize_t max_spans, max_bytes, batch_size
@@ -32,6 +33,7 @@ cdef class SpanQueue:
     cdef readonly bint closed
     cdef public bint attended  # a thread takes what is put here
     cdef public object relief  # called where a span finds no room for its bytes: True once there may be
+    cdef Redactor redactor
     cdef BatchBuilder open_batch
     cdef list kept
     cdef Py_ssize_t kept_bytes
@@ -40,8 +42,11 @@ cdef class SpanQueue:
     cdef Writer scratch
     cdef int forks
 
-    def __cinit__(self, Py_ssize_t max_spans, Py_ssize_t max_bytes, Py_ssize_t batch_size):
+    def __cinit__(
+        self, Py_ssize_t max_spans, Py_ssize_t max_bytes, Py_ssize_t batch_size, Redactor redactor=None
+    ):
         self.max_spans, self.max_bytes, self.batch_size = max_spans, max_bytes, batch_size
+        self.redactor = redactor
         self.counters = PaddedCounters(ACCOUNT)
         self.ready = deque()
         self.kept = []
@@ -162,7 +167,7 @@ cdef class SpanQueue:
         cdef Py_ssize_t size
         while not self.closed:  # here, too: in each round it may have been waited for room
             if self.open_batch is None:
-                batch = BatchBuilder.__new__(BatchBuilder)
+                batch = BatchBuilder.__new__(BatchBuilder, self.redactor)
                 if self.open_batch is None:  # making it may have run a finaliser that ended a span
                     self.open_batch = batch
             batch = self.open_batch
@@ -194,12 +199,12 @@ cdef class SpanQueue:
         # Written to scratch memory for its size alone.
         cdef Py_ssize_t size
         self.scratch.pos = 0
-        if put_span(&self.scratch, <PyObject *> readable, plain) == BAIL and not plain:
+        if put_span(&self.scratch, <PyObject *> readable, plain, NULL) == BAIL and not plain:
             readable = plain_span(span)
             if readable is None:
                 return self.dropped(ENCODE_ERROR)
             self.scratch.pos = 0
-            put_span(&self.scratch, <PyObject *> readable, True)
+            put_span(&self.scratch, <PyObject *> readable, True, NULL)
         size = self.scratch.pos
         if self.scratch.cap > (1 << 20):
             free(self.scratch.data)

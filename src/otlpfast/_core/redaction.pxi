@@ -1,7 +1,7 @@
 # Redaction of keys and of texts that were just written, by compiled rules.
 
 cdef enum:  # as in _patterns.plans.Verdict
-    VERDICT_KEEP, VERDICT_SCAN, VERDICT_MASK, VERDICT_HASH, VERDICT_DROP
+    VERDICT_KEEP, VERDICT_SCAN, VERDICT_MASK, VERDICT_HASH, VERDICT_DROP, VERDICT_OTHER
 
 cdef enum:
     CHANGED = 1
@@ -17,7 +17,6 @@ cdef struct Known:
 
 
 @cython.final
-@cython.no_gc
 cdef class Redactor:
     """Says what becomes of attributes, and cleans texts; made by ``RedactionRules.redactor()``.
 
@@ -34,7 +33,8 @@ cdef class Redactor:
     cdef const uint8_t *checks
     cdef const uint8_t *mask_octets
     cdef size_t mask_size
-    cdef int otherwise
+    cdef readonly int otherwise
+    cdef object scope_table  # see batch.pxi
     cdef readonly str mask
     cdef readonly bint span_names, events, exceptions, statuses, links
 
@@ -68,7 +68,7 @@ cdef class Redactor:
     # --- for the encoder: none of these runs Python code or makes an object
 
     cdef inline int verdict(self, PyObject *key) noexcept:
-        # Of a str. Fails safe: what can't be told, for want of memory, is masked.
+        # Of a str: OTHER where no rule names it. Fails safe: what can't be told, for want of memory, is masked.
         cdef Py_hash_t hashed = text_hash(key)
         cdef Known *at = &self.known[<size_t> hashed & (KNOWN_KEYS - 1)]
         if at.key == key:
@@ -105,7 +105,7 @@ cdef class Redactor:
     cdef int find_out(self, PyObject *key) noexcept:
         cdef const uint8_t *text
         cdef size_t size
-        cdef int rule
+        cdef int rule, found
         if not otlpfast_ready(key):
             return NO_MEMORY
         size = text_length(key)
@@ -120,7 +120,22 @@ cdef class Redactor:
         rule = first_pattern(&self.keys, text, size)
         if rule == NO_MEMORY:
             return NO_MEMORY
-        return self.verdicts[rule] if rule >= 0 else self.otherwise
+        found = self.verdicts[rule] if rule >= 0 else VERDICT_OTHER
+        return found if found == VERDICT_KEEP else self.unless_secret(found, text, size)
+
+    cdef int unless_secret(self, int verdict, const uint8_t *text, size_t size) noexcept:
+        # A key in which a pattern finds something goes, whatever its value is.
+        cdef Search s
+        cdef Match match
+        cdef int outcome
+        s.text, s.size = text, size
+        if size == 0 or self.texts.entries == 0:
+            return verdict
+        outcome = read_text(&self.texts, &s)
+        if outcome == OK:
+            outcome = next_match(&self.texts, &s, self.checks, &match)
+            return VERDICT_DROP if outcome == OK else NO_MEMORY if outcome == NO_MEMORY else verdict
+        return verdict if outcome == BAIL else NO_MEMORY
 
     cdef int redact(self, Writer *w, size_t start) noexcept:
         # Cleans the UTF-8 from there to the writer's end. OK, CHANGED or NO_MEMORY: then it is as it was.
@@ -188,6 +203,11 @@ cdef class Redactor:
 
     def action(self, key):
         """The Verdict for an attribute's key."""
+        cdef int found = self.rule(key)
+        return self.otherwise if found == VERDICT_OTHER else found
+
+    def rule(self, key):
+        """The same, but OTHER where no rule names the key."""
         check_text("key", key)
         return self.verdict(<PyObject *> key)
 

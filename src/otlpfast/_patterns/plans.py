@@ -18,6 +18,8 @@ class Verdict(IntEnum):
     MASK = 2
     HASH = 3
     DROP = 4
+    OTHER = 5
+    """No rule names it."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import hmac
 from collections.abc import Iterator
 
 from .._patterns.plans import HASH_DIGITS, Plan, Verdict
+from .._scopes import ScopeTable
 from .buffers import utf8
 from .matching import Automaton
 
@@ -68,6 +69,8 @@ class Redactor:
         self._keys = Automaton(plan.keys)
         self._texts = Automaton(plan.texts)
         self._known: dict[str, int] = {}
+        self.otherwise = plan.otherwise
+        self.scope_table: ScopeTable | None = None  # see queue.py
 
     @property
     def steps(self) -> int:
@@ -76,12 +79,21 @@ class Redactor:
 
     def action(self, key: str) -> int:
         """The Verdict for an attribute's key."""
+        found = self.rule(key)
+        return self.otherwise if found == Verdict.OTHER else found
+
+    def rule(self, key: str) -> int:
+        """The same, but OTHER where no rule names the key."""
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MAX_KEYS:
                 self._known.clear()
-            rule = self._keys.first(utf8(key))
-            found = self._plan.otherwise if rule < 0 else self._plan.verdicts[rule]
+            octets = utf8(key)
+            rule = self._keys.first(octets)
+            found = Verdict.OTHER if rule < 0 else self._plan.verdicts[rule]
+            # A key in which a pattern finds something goes, whatever its value is.
+            if found != Verdict.KEEP and self.clean_bytes(octets) != octets:
+                found = Verdict.DROP
             self._known[key] = found
         return found
 
