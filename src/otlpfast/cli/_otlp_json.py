@@ -63,8 +63,9 @@ def _of_span(span: dict[str, Any]) -> Iterator[Field]:
     yield Field("span name", None, span.get("name", ""))
     yield from _attributes("attribute", span)
     for event in span.get("events", ()):
-        yield Field("event name", None, event.get("name", ""))
-        yield from _attributes("event attribute", event)
+        name = event.get("name", "")
+        yield Field("event name", None, name)
+        yield from _attributes("exception attribute" if name == "exception" else "event attribute", event)
     for link in span.get("links", ()):
         yield from _attributes("link attribute", link)
     if message := span.get("status", {}).get("message"):

@@ -7,8 +7,11 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._patterns.plans import Verdict
+from .._redacted import redacted_pairs
 from ..environment_variables import OTLPFAST_REDACTION
 from ._otlp_json import Field, fields_of
 
@@ -48,11 +51,21 @@ _EXAMPLES = (
     Field("attribute", "payment.card", "4111 1111 1111 1111"),
     Field("attribute", "order.number", "4111 1111 1111 1112"),
     Field("attribute", "login", {"user": "alice", "password": "wonder1and"}),
-    Field("event attribute", "exception.message", "401 for Authorization: Bearer c2VjcmV0LXRva2Vu"),
-    Field("event attribute", "exception.stacktrace", "  File \"pay.py\", line 7\nPayError: password=wonder1and"),
+    Field("exception attribute", "exception.message", "401 for Authorization: Bearer c2VjcmV0LXRva2Vu"),
+    Field("exception attribute", "exception.stacktrace", "  File \"pay.py\", line 7\nPayError: password=wonder1and"),
     Field("link attribute", "queue", "orders"),
     Field("status", None, "no account of alice@example.com"),
 )
+
+_PARTS = {  # of a span, and the switch of the rules for each
+    "span name": "span_names",
+    "status": "statuses",
+    "event name": "events",
+    "event attribute": "events",
+    "exception attribute": "exceptions",
+    "link attribute": "links",
+}
+_UNLISTED = ("resource attribute", "scope attribute")  # for which an allow-list is not
 
 
 class Change(NamedTuple):
@@ -89,3 +102,134 @@ def add_parser(subcommands: _Subcommands) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object a line: place, key, before, after")
     parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Says what the rules are and do; returns the exit status."""
+    from ..redaction import RedactionRules
+
+    where = arguments.check or os.environ.get(OTLPFAST_REDACTION, "").strip() or "default"
+    try:
+        rules = RedactionRules.default() if where == "default" else RedactionRules.from_file(where)
+    except (OSError, ValueError, RecursionError) as error:
+        return _complain(error)
+    if not arguments.json:
+        _print_rules("the default rules" if where == "default" else where, rules)
+    try:
+        with _lines(arguments.spans) as lines:
+            fields = _EXAMPLES if lines is None else fields_of(lines)
+            _print_changes(_changes(fields, rules.redactor()), arguments)
+    except (OSError, ValueError) as error:
+        return _complain(error)
+    return 0
+
+
+def _complain(error: Exception) -> int:
+    if isinstance(error, OSError):
+        error = ValueError(f"{error.filename}: {(error.strerror or '').lower()}")
+    print(f"otlpfast redact: {error}", file=sys.stderr)
+    return 1
+
+
+@contextmanager
+def _lines(path: str | None) -> Iterator[Iterable[str] | None]:
+    if path is None:
+        yield None
+    elif path == "-":
+        yield sys.stdin
+    else:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            yield file
+
+
+def _print_rules(name: str, rules: RedactionRules) -> None:
+    print(f"{name}: the rules are right")
+    for title, kind, given in (("keys", rules.action, rules.keys), ("patterns in texts", rules.action, rules.patterns)):
+        if given:
+            print(f"  {title}:")
+        for number, rule in enumerate(given, 1):
+            pattern, action = rule if isinstance(rule, tuple) else (rule, kind)
+            print(f"    {number:>3}. {action:<5} {_pattern(pattern)}")
+    if rules.allow is not None:
+        allowed = ", ".join(map(_pattern, rules.allow)) or "none"
+        print(f"  keys that may stay: {allowed}; of all others the value: {rules.action}")
+    parts = ("span_names", "events", "exceptions", "statuses", "links")
+    if spared := [part for part in parts if not getattr(rules, part)]:
+        print(f"  left alone: {', '.join(spared)}")
+    actions = {rule[1] if isinstance(rule, tuple) else rules.action for rule in (*rules.keys, *rules.patterns)}
+    if rules.hash_key is None and "hash" in actions | {rules.action}:
+        print("  hashes: there is no hash_key, so those of another process are others")
+
+
+def _pattern(pattern: Any) -> str:
+    return pattern if isinstance(pattern, str) else f"/{pattern.pattern}/"
+
+
+def _changes(fields: Iterable[Field], redactor: Redactor) -> Iterator[Change]:
+    for field in fields:
+        yield _change(field, redactor)
+
+
+def _change(field: Field, redactor: Redactor) -> Change:
+    """As the encoder would."""
+    place, key, value = field
+    part = _PARTS.get(place)
+    if part is not None and not getattr(redactor, part):
+        return Change(field, value, False)
+    if key is None:
+        return Change(field, redactor.clean(value), False)
+    otherwise = Verdict.SCAN if place in _UNLISTED else redactor.otherwise
+    left = redacted_pairs({key: value}, redactor, otherwise)
+    return Change(field, left.get(key), key not in left)
+
+
+def _print_changes(changes: Iterable[Change], arguments: argparse.Namespace) -> None:
+    if not arguments.json:
+        print(f"{'what it does to examples' if arguments.spans is None else arguments.spans}:")
+    total = changed = left_out = 0
+    for change in changes:
+        total += 1
+        changed += change.is_one
+        left_out += change.left_out
+        if change.is_one or arguments.all:
+            print(_as_json(change, arguments.after) if arguments.json else _as_line(change, arguments.after), flush=True)
+    if not arguments.json:
+        print(f"{total:,} looked at: {changed - left_out:,} changed, {left_out:,} dropped")
+
+
+def _as_json(change: Change, after_alone: bool) -> str:
+    shown = {"place": change.field.place, "key": change.field.key}
+    if not after_alone:
+        shown["before"] = change.field.value
+    if not change.left_out:
+        shown["after"] = change.after
+    return json.dumps(shown, ensure_ascii=False, default=_octets)
+
+
+def _octets(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")
+
+
+def _as_line(change: Change, after_alone: bool) -> str:
+    place, key, value = change.field
+    head = place if key is None else f"{place} {_short(_text(key), 0)}"
+    if not change.is_one:
+        return f"  {head}: {_short(_text(value), 0)}"
+    before, after = _text(value), _text(change.after)
+    start = 0 if after_alone else len(os.path.commonprefix([before, after]))
+    shown = "(dropped)" if change.left_out else _short(after, start)
+    return f"  {head}: {shown}" if after_alone else f"  {head}: {_short(before, start)} → {shown}"
+
+
+def _text(value: Any) -> str:
+    """In one line, as JSON has it but for the quotes of a text."""
+    text = json.dumps(value, ensure_ascii=False, default=_octets)
+    text = text[1:-1] if isinstance(value, str) else text
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
+def _short(text: str, start: int) -> str:
+    """What there is from a little before ``start``, on a part of a line."""
+    first = 0 if len(text) <= _WIDTH else max(min(start - 15, len(text) - _WIDTH), 0)
+    end = first + _WIDTH
+    return ("…" if first else "") + text[first:end] + ("…" if end < len(text) else "")
