@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ._impl import Redactor
+from ._patterns.building import program_of
 from ._patterns.detectors import DETECTORS, KEYS
 from ._patterns.plans import Plan, Verdict
-from ._patterns.programs import program_of
 from ._patterns.trees import Tree, anywhere, glob_tree, least_width, tree_of, whole
 
 __all__ = ["RedactionRules", "Redactor", "Verdict"]

@@ -124,24 +124,22 @@ cdef class Redactor:
 
     cdef int redact(self, Writer *w, size_t start) noexcept:
         # Cleans the UTF-8 from there to the writer's end. OK, CHANGED or NO_MEMORY: then it is as it was.
-        cdef Search s
+        cdef Search s = Search(w.data + start, w.pos - start, 0, 0)
         cdef Match match
         cdef size_t done = 0
         cdef int outcome
-        s.text, s.size = w.data + start, w.pos - start
-        if s.size == 0 or self.texts.entries == 0:
+        if s.size == 0 or self.texts.entries == 0 or not may_match(&self.texts, s.text, s.size):
             return OK
         outcome = read_text(&self.texts, &s)
         if outcome != OK:
             return OK if outcome == BAIL else NO_MEMORY
         self.out.pos, self.out.failed = 0, False
-        while True:
+        while outcome == OK:
             outcome = next_match(&self.texts, &s, self.checks, &match)
-            if outcome != OK:
-                break
-            if not self.put_instead(&s, done, &match):
-                return NO_MEMORY
-            done = match.secret_end
+            if outcome == OK:
+                outcome = OK if self.put_instead(&s, done, &match) else NO_MEMORY
+                done = match.secret_end
+        trim_edges(&self.texts)
         if outcome == NO_MEMORY:
             return NO_MEMORY
         if not done:
@@ -150,7 +148,8 @@ cdef class Redactor:
             return NO_MEMORY
         if self.out.pos > s.size and not room(w, self.out.pos - s.size):
             return NO_MEMORY
-        memcpy(w.data + start, self.out.data, self.out.pos)
+        if self.out.pos:
+            memcpy(w.data + start, self.out.data, self.out.pos)
         w.pos = start + self.out.pos
         return CHANGED
 
