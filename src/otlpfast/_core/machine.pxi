@@ -28,7 +28,7 @@ cdef enum:  # kinds of nodes, and what stands beside a place; as in _patterns.pr
 
 cdef enum:
     BLOCK = 512  # bytes that are read at once from the end
-    SPARE = BLOCK + 4  # states that reading them takes at most
+    SPARE = BLOCK + 8  # states that reading them takes at most
 
 cdef struct Branch:
     int32_t node
@@ -36,7 +36,9 @@ cdef struct Branch:
 
 cdef struct Machine:
     int nodes, words, classes, entries
+    size_t least  # bytes of a match
     bint looks  # a pattern has an edge: states differ by what comes after
+    uint8_t at_end  # what comes after a text, then
     uint8_t class_of[256]
     uint8_t holds[512]
     uint8_t *kinds
@@ -96,7 +98,9 @@ cdef int make_machine(Machine *m, object program) except -1:
     cdef bytes classes = program.classes, sides = program.sides, holds = program.holds
     cdef Py_ssize_t i
     m.nodes, m.classes, m.entries = len(program.kinds), len(program.takers), len(program.entries)
-    m.words, m.looks = (len(program.nodes_of_bits) + 63) // 64, len(sides) > 0
+    m.words, m.least = (len(program.nodes_of_bits) + 63) // 64, program.least
+    m.looks = len(sides) > 0
+    m.at_end = OUTSIDE if m.looks else 0
     if len(classes) != 256 or len(holds) > sizeof(m.holds):
         raise ValueError("a program of another version")
     memcpy(m.class_of, <const char *> classes, 256)
@@ -177,8 +181,8 @@ cdef inline bint is_seen(Machine *m, int32_t node) noexcept nogil:
 
 
 cdef bint reach(Machine *m, int32_t node, uint64_t *found) noexcept nogil:
-    # Adds the nodes that take a byte next, whatever edges say; True where a match is reached. What was seen in
-    # this round was added already.
+    # Adds the nodes that take a byte next, whatever edges say; True where a match is reached. What was seen
+    # in this round was added already.
     cdef int count = 1
     cdef bint matches = False
     m.stack[0].node = node
@@ -203,7 +207,7 @@ cdef bint reach(Machine *m, int32_t node, uint64_t *found) noexcept nogil:
 
 
 cdef uint32_t step_ahead(Machine *m, uint32_t row, int of_class) noexcept nogil:
-    # Over a byte of the class for the first time. NOT_KNOWN where there is no memory.
+    # Over a byte of the class for the first time. NOT_KNOWN where there is no memory, or was no room.
     cdef const uint64_t *threads = set_of(&m.ahead, row)
     cdef const uint64_t *takers = m.takers + of_class * m.words
     cdef uint64_t bits
@@ -219,7 +223,7 @@ cdef uint32_t step_ahead(Machine *m, uint32_t row, int of_class) noexcept nogil:
                 matches = True
             bits &= bits - 1
     if forget_states(&m.ahead, 1):
-        return row_of(&m.ahead, m.fresh, 0) | (FLAG if matches else 0)
+        return NOT_KNOWN
     found = row_of(&m.ahead, m.fresh, 0)
     if found != NOT_KNOWN:
         if matches:

@@ -1,5 +1,5 @@
-# Matches in texts. A long one is read from its end in blocks: of the first reading, the state at the end of each
-# block is kept; blocks that have matches are read again.
+# Matches in texts. A long one is read from its end in blocks: of the first reading, the state at the end of
+# each block is kept; blocks that have matches are read again.
 
 cdef struct Match:
     size_t start, end, secret_start, secret_end
@@ -12,27 +12,100 @@ cdef struct Search:
     size_t loaded  # the block in the machine's rows
 
 
+cdef enum:
+    LANES = 4  # parts of a text that are read side by side: no one waits for another's memory
+    JOINED = 32  # bytes of a part within which the one before it is to have come to the same state
+    SHORT = LANES * 2 * JOINED
+
+
+cdef inline uint32_t ahead(Machine *m, uint32_t row, uint8_t byte) noexcept nogil:
+    cdef uint32_t found = m.ahead.table[row + m.class_of[byte]]
+    return found if found < FLAG else unusual_ahead(m, row, byte, found)
+
+
+cdef uint32_t unusual_ahead(Machine *m, uint32_t row, uint8_t byte, uint32_t found) noexcept nogil:
+    # FLAG or more: there may be a match, or nobody knows, for want of memory or room.
+    return step_ahead(m, row, m.class_of[byte]) if found == NOT_KNOWN else found
+
+
 cdef bint may_match(Machine *m, const uint8_t *text, size_t size) noexcept nogil:
     # False where nothing matches, for certain.
-    cdef uint32_t row, found
-    cdef const uint32_t *table
+    cdef uint32_t row = start_row(&m.ahead, m.starting, 0)
     cdef size_t i
-    forget_states(&m.ahead, 1)
-    row = row_of(&m.ahead, m.starting, 0)
+    if size < m.least:
+        return False
     if row == NOT_KNOWN:
         return True
-    table = m.ahead.table
     m.steps += size
+    if size >= SHORT:
+        return may_match_long(m, text, size)
     for i in range(size):
-        found = table[row + m.class_of[text[i]]]
-        if found >= FLAG:
-            if found == NOT_KNOWN:
-                found = step_ahead(m, row, m.class_of[text[i]])
-                table = m.ahead.table
-            if found >= FLAG:  # with it, or still not known: no memory
-                return True
-        row = found
+        row = ahead(m, row, text[i])
+        if row >= FLAG:
+            return True
     return False
+
+
+cdef bint may_match_long(Machine *m, const uint8_t *text, size_t size) noexcept nogil:
+    cdef uint32_t rows[LANES]
+    cdef uint32_t begun[LANES][JOINED]
+    cdef size_t part = size // LANES
+    cdef uint32_t row
+    cdef size_t i
+    cdef int lane
+    memset(rows, 0, sizeof(rows))
+    for i in range(JOINED):
+        for lane in range(LANES):
+            begun[lane][i] = rows[lane] = ahead(m, rows[lane], text[lane * part + i])
+            if rows[lane] >= FLAG:
+                return True
+    if not read_lanes(m, text, part, rows):
+        return True
+    row = rows[LANES - 1]
+    for i in range(LANES * part, size):
+        row = ahead(m, row, text[i])
+        if row >= FLAG:
+            return True
+    for lane in range(LANES - 1):
+        row = rows[lane]
+        for i in range(JOINED):
+            row = ahead(m, row, text[(lane + 1) * part + i])
+            if row >= FLAG:
+                return True
+            if row == begun[lane + 1][i]:
+                break
+        else:
+            return True  # what began in one part goes on for long in the next
+    return False
+
+
+cdef bint read_lanes(Machine *m, const uint8_t *text, size_t part, uint32_t *rows) noexcept nogil:
+    # The rest of each part. False where there may be a match in one.
+    cdef const uint32_t *table = m.ahead.table
+    cdef const uint8_t *class_of = m.class_of
+    cdef uint32_t a = rows[0], b = rows[1], c = rows[2], d = rows[3]
+    cdef uint32_t next_a, next_b, next_c, next_d
+    cdef size_t i
+    for i in range(JOINED, part):
+        next_a = table[a + class_of[text[i]]]
+        next_b = table[b + class_of[text[part + i]]]
+        next_c = table[c + class_of[text[2 * part + i]]]
+        next_d = table[d + class_of[text[3 * part + i]]]
+        if next_a | next_b | next_c | next_d >= FLAG:
+            next_a = ahead(m, a, text[i])
+            if next_a < FLAG:
+                next_b = ahead(m, b, text[part + i])
+            if next_a < FLAG and next_b < FLAG:
+                next_c = ahead(m, c, text[2 * part + i])
+            if next_a | next_b | next_c >= FLAG:
+                return False
+            next_d = ahead(m, d, text[3 * part + i])
+            if next_d >= FLAG:
+                return False
+            table = m.ahead.table
+        a, b, c, d = next_a, next_b, next_c, next_d
+    rows[0], rows[1], rows[2], rows[3] = a, b, c, d
+    return True
 
 
 cdef uint32_t read_block(
@@ -80,8 +153,7 @@ cdef int read_text(Machine *m, Search *s) noexcept nogil:
     if block > m.edges_capacity and not grow_edges(m, block):
         return NO_MEMORY
     forget_states(&m.behind, SPARE)
-    row = row_of(&m.behind, m.matching, OUTSIDE if m.looks else 0)
-    m.rows[0] = row
+    row = m.rows[0] = start_row(&m.behind, m.matching, m.at_end)
     while row != NOT_KNOWN:
         if block == 0:
             return OK if found else BAIL
@@ -102,6 +174,8 @@ cdef int read_text(Machine *m, Search *s) noexcept nogil:
 
 
 cdef inline uint32_t edge_row(Machine *m, size_t block) noexcept nogil:
+    if start_row(&m.behind, m.matching, m.at_end) == NOT_KNOWN:
+        return NOT_KNOWN
     return row_of(&m.behind, m.edges + block * m.words, m.edges_after[block])
 
 

@@ -101,9 +101,14 @@ cdef uint32_t row_of(States *s, const uint64_t *found, uint8_t after) noexcept n
     return state * s.width
 
 
+cdef inline uint32_t start_row(States *s, const uint64_t *first, uint8_t after) noexcept nogil:
+    # Of the state that a text begins with: the first that is known.
+    return 0 if s.count else row_of(s, first, after)
+
+
 cdef inline bint forget_states(States *s, int more) noexcept nogil:
-    # True where there was no room for so many more: now there is none but for new ones. Whoever has a row has
-    # a copy of its state.
+    # True where there was no room for so many more: then all rows are void. Who needs one has kept a copy of
+    # its state; the start's comes first.
     if s.most - s.count >= more:
         return False
     s.count = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 
@@ -37,9 +37,7 @@ class _Builder:
 
     def new(self, kind: int, goes_on: int = 0, other: int = 0) -> int:
         if len(self.kinds) >= MAX_NODES:
-            raise ValueError(
-                f"the patterns take more than {MAX_NODES} steps: repeat less, or have fewer of them"
-            )
+            raise ValueError(f"more than {MAX_NODES} steps: repeat less, or have fewer patterns")
         self.kinds.append(kind)
         self.nexts.append(goes_on)
         self.others.append(other)
@@ -134,7 +132,20 @@ class _Builder:
         return made[sets]
 
 
-def program_of(trees: Iterable[Tree]) -> Program:
+def _least(tree: Tree) -> int:
+    """How many bytes it takes at least."""
+    if isinstance(tree, Characters):
+        return 1
+    if isinstance(tree, Row):
+        return sum(map(_least, tree.items))
+    if isinstance(tree, Choice):
+        return min(map(_least, tree.items))
+    if isinstance(tree, Repeat):
+        return tree.least * _least(tree.item)
+    return _least(tree.item) if isinstance(tree, Secret) else 0
+
+
+def program_of(trees: Sequence[Tree]) -> Program:
     """The program of some patterns, of which the first that matches at a place has it.
 
     Raises:
@@ -169,4 +180,5 @@ def program_of(trees: Iterable[Tree]) -> Program:
         classes=classes,
         takers=takers,
         sides=sides if looks else b"",
+        least=min(map(_least, trees), default=0),
     )

@@ -4,8 +4,8 @@ A program is a graph of nodes. TAKE goes on with one byte, the others without an
 that leads to a match, EDGE where the place is of its kind, MARK notes where a secret begins or ends, MATCH is
 the end. Which TAKE and MATCH nodes lead to a match from a place of a text is a set, and the set for a place
 follows from that of the next place and the byte between them. So both implementations read a text once from
-its end, with the sets they have met kept as states of an automaton, and then follow each match from its start,
-by the first way that leads on. Each byte is looked at a few times, whatever the pattern is.
+its end, with the sets they have met kept as states of an automaton, and then follow each match from its
+start, by the first way that leads on. Each byte is looked at a few times, whatever the pattern is.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Program:
     nexts: tuple[int, ...]
     """Where each node goes on; FORK: what it prefers."""
     others: tuple[int, ...]
-    """FORK: the second choice; TAKE and MATCH: its bit; EDGE: which; MARK: 0 where a secret begins, 1 its end."""
+    """FORK: the second choice; TAKE, MATCH: its bit; EDGE: which; MARK: 0 begins a secret, 1 ends it."""
     above: tuple[tuple[int, ...], ...]
     """Of each node, those that lead to it without a byte."""
     entries: tuple[int, ...]
@@ -70,4 +70,6 @@ class Program:
     """Of each class, the bits of the nodes that take its bytes."""
     sides: bytes
     """Of each class, what it is beside a place; empty where no pattern has an edge."""
+    least: int
+    """How many bytes the shortest match takes."""
     holds: bytes = HOLDS
