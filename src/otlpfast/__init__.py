@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .export import OTLPSpanExporter
     from .pool import SpanPool, SpanWrapper
     from .processor import BatchSpanProcessor, SimpleSpanProcessor
+    from .redaction import RedactionRules
     from .spanmetrics import SpanMetricsProcessor
     from .trace import Span, Tracer, TracerProvider
 
@@ -43,6 +44,7 @@ __all__ = [
     "BatchSpanProcessor",
     "ExportOutcome",
     "OTLPSpanExporter",
+    "RedactionRules",
     "SignalFlush",
     "SimpleSpanProcessor",
     "Span",
@@ -68,6 +70,7 @@ _HOMES = {
     "export": ("OTLPSpanExporter",),
     "pool": ("SpanPool", "SpanWrapper"),
     "processor": ("BatchSpanProcessor", "SimpleSpanProcessor"),
+    "redaction": ("RedactionRules",),
     "spanmetrics": ("SpanMetricsProcessor",),
     "trace": ("Span", "Tracer", "TracerProvider"),
     "web": (),

@@ -11,7 +11,9 @@ import math
 import os
 import sys
 import threading
+from functools import cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from opentelemetry.sdk.environment_variables import (
     OTEL_BSP_EXPORT_TIMEOUT,
@@ -36,6 +38,9 @@ DEFAULTS = {
     OTEL_BSP_MAX_EXPORT_BATCH_SIZE: 512,
     OTEL_BSP_EXPORT_TIMEOUT: 30000,
 }
+
+# One for equal rules: it gets faster with what it has seen.
+_redactors: WeakKeyDictionary[RedactionRules, Redactor] = WeakKeyDictionary()
 
 LONGEST_WAIT = threading.TIMEOUT_MAX / 2
 """In seconds; beyond it some system calls overflow."""
@@ -158,7 +163,10 @@ def redactor(rules: RedactionRules | None) -> Redactor | None:
     if rules is None:
         rules = _rules_of(text)
     check_rules(rules)
-    return rules.redactor()
+    found = _redactors.get(rules)
+    if found is None:
+        found = _redactors[rules] = rules.redactor()
+    return found
 
 
 def check_rules(rules: object) -> None:
@@ -171,14 +179,21 @@ def check_rules(rules: object) -> None:
 
 
 def _rules_of(text: str) -> RedactionRules:
-    from .redaction import RedactionRules  # which most users never need
-
     if text != "default":
+        from .redaction import RedactionRules  # which most users never need
+
         try:
             return RedactionRules.from_file(text)
         except Exception as error:
             message = "%s=%r can't be followed, THE DEFAULT RULES ARE USED: %s: %s"
             _logger.error(message, OTLPFAST_REDACTION, text[:300], type(error).__name__, error)
+    return _default_rules()
+
+
+@cache
+def _default_rules() -> RedactionRules:
+    from .redaction import RedactionRules
+
     return RedactionRules.default()
 
 

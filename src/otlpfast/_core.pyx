@@ -27,6 +27,7 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset, strlen
 
+from otlpfast._core.cards cimport card_end
 from otlpfast._core.clock cimport monotonic_ns, now_ns
 from otlpfast._core.exchange cimport *
 from otlpfast._core.forks cimport otlpfast_forks, otlpfast_watch_forks
@@ -70,7 +71,6 @@ from ._given import (
 )
 from ._log import warn
 from ._plain import MAX_ITEMS, frozen_attributes, frozen_value, plain_attributes, plain_context, plain_span
-from ._patterns.programs import HOLDS
 from ._plain import plain_text
 from ._propagators import extract_baggage as api_extract_baggage
 from ._propagators import extract_trace_context as api_extract_trace_context
@@ -93,7 +93,9 @@ IMPLEMENTATION = "c"
 include "_core/idle.pxi"
 include "_core/counters.pxi"
 include "_core/pools.pxi"
+include "_core/states.pxi"
 include "_core/machine.pxi"
+include "_core/matching.pxi"
 include "_core/redaction.pxi"
 include "_core/values.pxi"
 include "_core/slots.pxi"

@@ -125,38 +125,36 @@ cdef class Redactor:
 
     cdef int unless_secret(self, int verdict, const uint8_t *text, size_t size) noexcept:
         # A key in which a pattern finds something goes, whatever its value is.
-        cdef Search s
+        cdef Search s = Search(text, size, 0, 0)
         cdef Match match
         cdef int outcome
-        s.text, s.size = text, size
-        if size == 0 or self.texts.entries == 0:
+        if size == 0 or self.texts.entries == 0 or not may_match(&self.texts, text, size):
             return verdict
         outcome = read_text(&self.texts, &s)
         if outcome == OK:
             outcome = next_match(&self.texts, &s, self.checks, &match)
-            return VERDICT_DROP if outcome == OK else NO_MEMORY if outcome == NO_MEMORY else verdict
-        return verdict if outcome == BAIL else NO_MEMORY
+            verdict = VERDICT_DROP if outcome == OK else verdict
+        trim_edges(&self.texts)
+        return NO_MEMORY if outcome == NO_MEMORY else verdict
 
     cdef int redact(self, Writer *w, size_t start) noexcept:
         # Cleans the UTF-8 from there to the writer's end. OK, CHANGED or NO_MEMORY: then it is as it was.
-        cdef Search s
+        cdef Search s = Search(w.data + start, w.pos - start, 0, 0)
         cdef Match match
         cdef size_t done = 0
         cdef int outcome
-        s.text, s.size = w.data + start, w.pos - start
-        if s.size == 0 or self.texts.entries == 0:
+        if s.size == 0 or self.texts.entries == 0 or not may_match(&self.texts, s.text, s.size):
             return OK
         outcome = read_text(&self.texts, &s)
         if outcome != OK:
             return OK if outcome == BAIL else NO_MEMORY
         self.out.pos, self.out.failed = 0, False
-        while True:
+        while outcome == OK:
             outcome = next_match(&self.texts, &s, self.checks, &match)
-            if outcome != OK:
-                break
-            if not self.put_instead(&s, done, &match):
-                return NO_MEMORY
-            done = match.secret_end
+            if outcome == OK:
+                outcome = OK if self.put_instead(&s, done, &match) else NO_MEMORY
+                done = match.secret_end
+        trim_edges(&self.texts)
         if outcome == NO_MEMORY:
             return NO_MEMORY
         if not done:
@@ -165,7 +163,8 @@ cdef class Redactor:
             return NO_MEMORY
         if self.out.pos > s.size and not room(w, self.out.pos - s.size):
             return NO_MEMORY
-        memcpy(w.data + start, self.out.data, self.out.pos)
+        if self.out.pos:
+            memcpy(w.data + start, self.out.data, self.out.pos)
         w.pos = start + self.out.pos
         return CHANGED
 

@@ -52,7 +52,9 @@ cdef extern from *:
     }
 
     /* The rest of a message of which `before` bytes, whole blocks, are in the state already. */
-    static void otlpfast_sha_rest(uint32_t state[8], const uint8_t *at, size_t n, uint64_t before, uint8_t out[32]) {
+    static void otlpfast_sha_rest(
+        uint32_t state[8], const uint8_t *at, size_t n, uint64_t before, uint8_t out[32]
+    ) {
         uint64_t bits = (before + n) * 8;
         uint8_t last[128] = {0};
         size_t size;
@@ -95,4 +97,4 @@ cdef extern from *:
     ctypedef struct Hmac "otlpfast_hmac":
         pass
     void hmac_key "otlpfast_hmac_key"(Hmac *made, const uint8_t *key, size_t n) noexcept nogil
-    void hmac_of "otlpfast_hmac_of"(const Hmac *key, const uint8_t *data, size_t n, uint8_t *out) noexcept nogil
+    void hmac_of "otlpfast_hmac_of"(const Hmac *key, const uint8_t *at, size_t n, uint8_t *out) noexcept nogil

@@ -1,6 +1,6 @@
 """The patterns that have names: e-mail addresses, card numbers, and secrets of well-known forms.
 
-Of a match, what a group named ``secret`` (or ``secret1`` and so on) has is replaced; all of it where there is none.
+Of a match, what a group named ``secret`` has is replaced, or all of it where there is none.
 """
 
 from __future__ import annotations
@@ -8,25 +8,30 @@ from __future__ import annotations
 import re
 
 # Letters beyond ASCII, roughly: not the punctuation.
-_LETTERS = r"A-Za-z\u00c0-\u024f\u0370-\u1fff\u2c00-\u2dff\u3040-\ud7ff\uf900-\ufdff\U00010000-\U0001efff\U00020000-\U0003ffff"
+_LETTERS = (
+    r"A-Za-z\u00c0-\u024f\u0370-\u1fff\u2c00-\u2dff\u3040-\ud7ff\uf900-\ufdff"
+    r"\U00010000-\U0001efff\U00020000-\U0003ffff"
+)
 _EMAIL = (
     rf"[{_LETTERS}0-9._%+-]+(?:@|%40)"
     rf"(?:[{_LETTERS}0-9](?:[{_LETTERS}0-9-]*[{_LETTERS}0-9])?\.)+(?:[{_LETTERS}]{{2,}}|xn--[A-Za-z0-9]+)"
 )
 
-# How a candidate begins; where it ends, and whether it is one, is for the check of card numbers. They begin with
-# 2 to 6; times in milli-, micro- and nanoseconds begin with 1.
+# How a candidate begins; where it ends, and whether it is one, is for the check of card numbers. They begin
+# with 2 to 6; times in milli-, micro- and nanoseconds begin with 1.
 _CARD = r"(?a)\b[2-6](?:[ -]?\d){12}"
 
 _NAME = (
-    r"(?:password|passwd|passphrase|passcode|\bpass|_pass|\bpwd|_pwd|secret|token|credentials?|awsaccesskeyid|signature|\bsig"
-    r"|(?:access|account|api|auth|encryption|private|shared|signing|subscription)[_-]?key)"
+    r"(?:password|passwd|passphrase|passcode|\bpass|_pass|\bpwd|_pwd|secret|token|credentials?"
+    r"|awsaccesskeyid|signature|\bsig|(?:access|account|api|auth|encryption|private|shared|signing|subscription)[_-]?key)"
     r"(?:[_-]?confirm(?:ation)?)?\d?(?:\]|%5D)?"
 )
 _SIGN = r"(?:=>|:=|==|=|:)"
 _REST = r"[^\s\"'`&;,)\]}\\]"
-# Not what stands for a value in a template or a statement, or is masked already: %s, ?, $1, :name, {x}, <x>, ***.
-_VALUE = rf"(?:[^\s\"'`&;,)\]}}\\(\[{{<>?%$:=*|]|%[0-9A-Fa-f]{{2}}|[$?*][A-Za-z]){_REST}*"
+# Not what stands for a value in a template or a statement, or is masked already: %s ? $1 :name {x} <x> ***
+_LETTER = r"[^\s\d\"'`&;,)\]}\\(\[{<>?%$:=*|]"
+_VALUE = rf"(?:{_LETTER}|\d|%[0-9A-Fa-f]{{2}}|[$?*][A-Za-z]){_REST}*"
+_KEY = r"[A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?"
 _TOKEN_CHARACTERS = r"[A-Za-z0-9._~+/-]"
 
 _TOKENS = (
@@ -38,7 +43,7 @@ _TOKENS = (
     rf"(?i){_NAME}[\"'`]?{_SIGN}(?P<secret>{_VALUE})",
     # password: … where no sentence goes on: to the end of the line, or with a digit in it
     rf"(?im){_NAME}[\"'`]?[ \t]*{_SIGN}[ \t]+(?P<secret>{_VALUE})[ \t\r]*[,;]?$",
-    rf"(?i){_NAME}[\"'`]?[ \t]*{_SIGN}[ \t]+(?P<secret>[^\s\d\"'`&;,)\]}}\\(\[{{<>?%$:=*|]{_REST}*?\d{_REST}*)",
+    rf"(?i){_NAME}[\"'`]?[ \t]*{_SIGN}[ \t]+(?P<secret>{_LETTER}{_REST}*?\d{_REST}*)",
     rf"(?i){_NAME}[\"'`]?[ \t]*{_SIGN}[ \t]+(?P<secret>\d{_REST}*[a-z]{_REST}*)",
     # Headers
     r"(?i)\bauthorization[\"']?\s*[:=]\s*[\"']?(?:[a-z-]+\s+)?(?P<secret>[^\s\"',;]+)",
@@ -48,7 +53,7 @@ _TOKENS = (
     # user:password@host
     r"(?i)\b[a-z][a-z0-9+.-]*://[^\s/?#:@\"'<>]*:(?P<secret>[^\s/?#\"'<>]+)@",
     # A text that was cut may have lost the end.
-    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)",
+    rf"-----BEGIN {_KEY}-----(?s:.*?)(?:-----END {_KEY}-----|\Z)",
     r"(?a)\beyJ[\w-]{6,}(?:\.[\w-]*){2,4}",
     r"(?a)\b(?:AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AIPA|ANPA|ANVA|AROA|ASCA)[A-Z0-9]{16}\b",
     r"(?a)\bgh[oprsu]_[A-Za-z0-9]{16,}",

@@ -8,6 +8,7 @@ from enum import IntEnum
 from .programs import Program
 
 HASH_DIGITS = 16
+SWITCHES = ("span_names", "events", "exceptions", "statuses", "links")
 
 
 class Verdict(IntEnum):

@@ -1,28 +1,22 @@
-"""Trees as a program for automata over the bytes of UTF-8.
+"""Programs for automata over the bytes of UTF-8.
 
-A program is a graph of nodes. TAKE goes on with one byte, the others without any: FORK to the first of two that
-leads to a match, EDGE where the place is of its kind, MARK notes where a secret begins or ends, MATCH is the
-end. Which TAKE and MATCH nodes lead to a match from a place of a text is a set, and the set for a place follows
-from that of the next place and the byte between them: so both implementations read a text once from its end,
-with sets that they have met before kept as states of an automaton, and then follow each match from its start,
-taking the first way that leads on. Each byte is looked at a few times, whatever the pattern is.
+A program is a graph of nodes. TAKE goes on with one byte, the others without any: FORK to the first of two
+that leads to a match, EDGE where the place is of its kind, MARK notes where a secret begins or ends, MATCH is
+the end. Which TAKE and MATCH nodes lead to a match from a place of a text is a set, and the set for a place
+follows from that of the next place and the byte between them. So both implementations read a text once from
+its end, with the sets they have met kept as states of an automaton, and then follow each match from its
+start, by the first way that leads on. Each byte is looked at a few times, whatever the pattern is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
-
-from .characters import BEYOND_ASCII, NEWLINE, WORD, Bytes, Ranges, byte_sequences, span_of_bytes
-from .trees import EDGES, Characters, Choice, Edge, Repeat, Secret, Tree
-from .trees import Sequence as Row
 
 FORK, TAKE, EDGE, MARK, MATCH = range(5)
-MATCHED: Bytes = 1 << 256  # what a MATCH takes: no byte
-MAX_NODES = 16_000
-"""Of all patterns of a program together."""
+EDGES = (
+    *("start", "line start", "end", "end or last newline", "line end"),
+    *("word", "no word", "ascii", "no ascii"),
+)
 
 # What stands on one side of a place.
 OTHER, LETTER, WIDE, NEW_LINE, LAST_NEW_LINE, OUTSIDE = range(6)
@@ -62,7 +56,7 @@ class Program:
     nexts: tuple[int, ...]
     """Where each node goes on; FORK: what it prefers."""
     others: tuple[int, ...]
-    """FORK: the second choice; TAKE and MATCH: its bit; EDGE: which; MARK: 0 at the beginning, 1 at the end."""
+    """FORK: the second choice; TAKE, MATCH: its bit; EDGE: which; MARK: 0 begins a secret, 1 ends it."""
     above: tuple[tuple[int, ...], ...]
     """Of each node, those that lead to it without a byte."""
     entries: tuple[int, ...]
@@ -76,159 +70,6 @@ class Program:
     """Of each class, the bits of the nodes that take its bytes."""
     sides: bytes
     """Of each class, what it is beside a place; empty where no pattern has an edge."""
-
-
-# Characters beyond ASCII, for texts that are known to be UTF-8: sets of first bytes, and how many come after.
-_CONTINUED = span_of_bytes(0x80, 0xBF)
-_WIDE_STARTS = (
-    (span_of_bytes(0xC2, 0xDF), 1),
-    (span_of_bytes(0xE0, 0xEF), 2),
-    (span_of_bytes(0xF0, 0xF4), 3),
-)
-
-
-class _Builder:
-    """Builds from the end: every part is told where to go on."""
-
-    def __init__(self) -> None:
-        self.kinds = bytearray()
-        self.nexts: list[int] = []
-        self.others: list[int] = []
-        self.sets: list[Bytes] = []  # of each bit; MATCHED of a MATCH
-        self.nodes_of_bits: list[int] = []
-
-    def new(self, kind: int, goes_on: int = 0, other: int = 0) -> int:
-        if len(self.kinds) >= MAX_NODES:
-            raise ValueError(
-                f"the patterns take more than {MAX_NODES} steps: repeat less, or have fewer of them"
-            )
-        self.kinds.append(kind)
-        self.nexts.append(goes_on)
-        self.others.append(other)
-        return len(self.kinds) - 1
-
-    def take(self, accepted: Bytes, goes_on: int, kind: int = TAKE) -> int:
-        node = self.new(kind, goes_on, len(self.sets))
-        self.sets.append(accepted)
-        self.nodes_of_bits.append(node)
-        return node
-
-    def above(self) -> tuple[tuple[int, ...], ...]:
-        found: list[list[int]] = [[] for _ in self.kinds]
-        for node, kind in enumerate(self.kinds):
-            if kind not in (TAKE, MATCH):
-                found[self.nexts[node]].append(node)
-            if kind == FORK:
-                found[self.others[node]].append(node)
-        return tuple(map(tuple, found))
-
-    def bits_of_sets(self) -> dict[Bytes, int]:
-        found: dict[Bytes, int] = {}
-        for bit, accepted in enumerate(self.sets):
-            found[accepted] = found.get(accepted, 0) | 1 << bit
-        return found
-
-    def fork(self, choices: Sequence[int]) -> int:
-        node = choices[-1]
-        for choice in reversed(choices[:-1]):
-            node = self.new(FORK, choice, node)
-        return node
-
-    def build(self, tree: Tree, goes_on: int) -> int:
-        if isinstance(tree, Characters):
-            return self.characters(tree.ranges, goes_on)
-        if isinstance(tree, Row):
-            for item in reversed(tree.items):
-                goes_on = self.build(item, goes_on)
-            return goes_on
-        if isinstance(tree, Choice):
-            return self.fork([self.build(item, goes_on) for item in tree.items])
-        if isinstance(tree, Edge):
-            return self.new(EDGE, goes_on, EDGES.index(tree.kind))
-        if isinstance(tree, Secret):
-            return self.new(MARK, self.build(tree.item, self.new(MARK, goes_on, 1)), 0)
-        return self.repeat(tree, goes_on)
-
-    def repeat(self, tree: Repeat, goes_on: int) -> int:
-        least = tree.least
-        if tree.most is None:
-            # What may match nothing is left after it did: only its end leads back to its start.
-            loop = self.new(FORK)
-            body = self.build(tree.item, loop)
-            self.set_fork(loop, tree, body, goes_on)
-            if least:
-                entry, least = body, least - 1
-            else:
-                entry = self.new(FORK)
-                self.set_fork(entry, tree, body, goes_on)
-        else:
-            entry = goes_on
-            for _ in range(tree.most - least):
-                body = self.build(tree.item, entry)
-                entry = self.new(FORK)
-                self.set_fork(entry, tree, body, goes_on)
-        for _ in range(least):
-            entry = self.build(tree.item, entry)
-        return entry
-
-    def set_fork(self, fork: int, tree: Repeat, body: int, goes_on: int) -> None:
-        choices = (body, goes_on) if tree.greedy else (goes_on, body)
-        self.nexts[fork], self.others[fork] = choices
-
-    def characters(self, ranges: Ranges, goes_on: int) -> int:
-        choices: list[int] = []
-        if ranges and ranges[-1][1] == BEYOND_ASCII[0][1] and ranges[-1][0] <= BEYOND_ASCII[0][0]:
-            after = [goes_on]
-            for _ in range(3):
-                after.append(self.take(_CONTINUED, after[-1]))
-            choices = [self.take(starts, after[more]) for starts, more in _WIDE_STARTS]
-            ranges = tuple((low, min(high, 0x7F)) for low, high in ranges if low < 0x80)
-        made: dict[tuple[Bytes, ...], int] = {(): goes_on}
-        heads: dict[tuple[Bytes, ...], Bytes] = {}
-        for first, *rest in byte_sequences(ranges):
-            heads[tuple(rest)] = heads.get(tuple(rest), 0) | first
-        choices = [self.take(head, self.tail(rest, made)) for rest, head in heads.items()] + choices
-        return self.fork(choices) if choices else self.take(0, goes_on)
-
-    def tail(self, sets: tuple[Bytes, ...], made: dict[tuple[Bytes, ...], int]) -> int:
-        if sets not in made:
-            made[sets] = self.take(sets[0], self.tail(sets[1:], made))
-        return made[sets]
-
-
-def program_of(trees: Iterable[Tree]) -> Program:
-    """The program of some patterns, of which the first that matches at a place has it.
-
-    Raises:
-        ValueError: they are too large together.
-    """
-    made = _Builder()
-    entries = tuple(made.build(tree, made.take(MATCHED, 0, MATCH)) for tree in trees)
-    looks = EDGE in made.kinds
-    letters = sum(span_of_bytes(low, high) for low, high in WORD)
-    newline, wide = span_of_bytes(*NEWLINE[0]), span_of_bytes(0x80, 0xFF)
-    told_apart = list(dict.fromkeys([*made.sets, *((letters, newline, wide) if looks else ())]))
-    numbers: dict[tuple[int, ...], int] = {}
-    members = [tuple(n for n, each in enumerate(told_apart) if each >> byte & 1) for byte in range(256)]
-    classes = bytes(numbers.setdefault(of_byte, len(numbers)) for of_byte in members)
-    examples = [classes.index(number) for number in range(len(numbers))]
-    bits_of_sets = made.bits_of_sets()
-    takers = tuple(
-        reduce(or_, (bits for each, bits in bits_of_sets.items() if each >> byte & 1), 0) for byte in examples
-    )
-    sides = bytes(
-        LETTER if letters >> byte & 1 else WIDE if byte >= 0x80 else NEW_LINE if byte == 0x0A else OTHER
-        for byte in examples
-    )
-    return Program(
-        kinds=bytes(made.kinds),
-        nexts=tuple(made.nexts),
-        others=tuple(made.others),
-        above=made.above(),
-        entries=entries,
-        nodes_of_bits=tuple(made.nodes_of_bits),
-        matching=bits_of_sets.get(MATCHED, 0),
-        classes=classes,
-        takers=takers,
-        sides=sides if looks else b"",
-    )
+    least: int
+    """How many bytes the shortest match takes."""
+    holds: bytes = HOLDS

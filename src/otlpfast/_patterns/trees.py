@@ -73,7 +73,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Edge:
-    """Nothing, at a place of that kind; one of EDGES."""
+    """Nothing, at a place of that kind; one of programs.EDGES."""
 
     kind: str
 

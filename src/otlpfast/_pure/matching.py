@@ -8,7 +8,6 @@ from typing import NamedTuple
 from .._patterns.programs import (
     EDGE,
     FORK,
-    HOLDS,
     LAST_NEW_LINE,
     MARK,
     NEW_LINE,
@@ -27,7 +26,7 @@ class _State:
 
     __slots__ = ("after", "alive", "before")
 
-    def __init__(self, alive: int, after: int) -> None:
+    def __init__(self, alive: frozenset[int], after: int) -> None:
         self.alive = alive
         self.after = after
         self.before: dict[int, tuple[_State, bool]] = {}
@@ -49,14 +48,22 @@ class Automaton:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._states: dict[tuple[int, int], _State] = {}
+        self._takers = [self._nodes(bits) for bits in program.takers]
+        self._matching = frozenset(self._nodes(program.matching))
+        self._states: dict[tuple[frozenset[int], int], _State] = {}
         self.steps = 0
         """Bytes read and nodes visited so far."""
 
-    def _state(self, alive: int, after: int) -> _State:
+    def _nodes(self, bits: int) -> list[int]:
+        return [node for bit, node in enumerate(self._program.nodes_of_bits) if bits >> bit & 1]
+
+    def _state(self, alive: frozenset[int], after: int) -> _State:
         if len(self._states) >= MAX_STATES:
             self._states.clear()
-        return self._states.setdefault((alive, after), _State(alive, after))
+        found = self._states.get((alive, after))
+        if found is None:
+            found = self._states[alive, after] = _State(alive, after)
+        return found
 
     def _side(self, of_class: int, after: int = -1) -> int:
         """What a byte of that class is beside a place; before the end of the text, with ``after`` given."""
@@ -69,7 +76,7 @@ class Automaton:
     def _leading(self, state: _State, before: int) -> set[int]:
         """Every node that leads to one that is alive, at a place with that before it."""
         program = self._program
-        found = [node for bit, node in enumerate(program.nodes_of_bits) if state.alive >> bit & 1]
+        found = list(state.alive)
         seen = set(found)
         while found:
             for node in program.above[found.pop()]:
@@ -82,7 +89,8 @@ class Automaton:
         return seen
 
     def _holds(self, edge: int, before: int, after: int) -> int:
-        return HOLDS[(self._program.others[edge] * SIDES + before) * SIDES + after]
+        program = self._program
+        return program.holds[(program.others[edge] * SIDES + before) * SIDES + after]
 
     def _step(self, state: _State, of_class: int) -> tuple[_State, bool]:
         """Over a byte of the class, or the text's start (-1), to the left."""
@@ -92,11 +100,9 @@ class Automaton:
         if of_class < 0:
             made = state, starts
         else:
-            alive = program.matching
-            takers = program.takers[of_class]
-            for bit, node in enumerate(program.nodes_of_bits):
-                if takers >> bit & 1 and program.nexts[node] in leading:
-                    alive |= 1 << bit
+            alive = self._matching.union(
+                node for node in self._takers[of_class] if program.nexts[node] in leading
+            )
             made = self._state(alive, self._side(of_class, state.after)), starts
         state.before[of_class] = made
         return made
@@ -104,14 +110,12 @@ class Automaton:
     def _read(self, data: bytes) -> tuple[list[_State], list[int]]:
         """The state of each place, and where matches start, the last one first."""
         program = self._program
-        state = self._state(program.matching, OUTSIDE if program.sides else 0)
+        state = self._state(self._matching, OUTSIDE if program.sides else 0)
         states, starting = [state], []
-        for place, of_class in zip(
-            range(len(data), 0, -1), reversed(data.translate(program.classes)), strict=True
-        ):
+        for read, of_class in enumerate(reversed(data.translate(program.classes))):
             before, starts = state.before.get(of_class) or self._step(state, of_class)
             if starts:
-                starting.append(place)
+                starting.append(len(data) - read)
             state = before
             states.append(state)
         if (state.before.get(-1) or self._step(state, -1))[1]:
@@ -158,12 +162,12 @@ class Automaton:
             elif kind == EDGE:
                 if self._holds(node, before, state.after):
                     stack.append((program.nexts[node], secret))
-            elif state.alive >> program.others[node] & 1:
+            elif node in state.alive:
                 return node, secret
         return None
 
     def matches(self, data: bytes, check: Callable[[int, bytes, int], int]) -> Iterator[Match]:
-        """All of them from left to right, none over another: at a place the first pattern that matches has it.
+        """All of them from left to right: at a place, the first pattern that matches has it.
 
         ``check(pattern, data, start)`` says where the match of a pattern has to end: -1, as it did; 0, it is
         none.

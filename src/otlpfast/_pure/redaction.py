@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from .._patterns.plans import HASH_DIGITS, Plan, Verdict
 from .._scopes import ScopeTable
 from .buffers import utf8
-from .matching import Automaton
+from .matching import Automaton, Match
 
 _MAX_KEYS = 1024
 _DIGITS = b"0123456789"
@@ -54,6 +54,11 @@ def _luhn(digits: bytes) -> bool:
     return total % 10 == 0
 
 
+def _check_text(name: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{name}={text!r}: a str is allowed")
+
+
 class Redactor:
     """Says what becomes of attributes, and cleans texts; made by ``RedactionRules.redactor()``.
 
@@ -84,6 +89,8 @@ class Redactor:
 
     def rule(self, key: str) -> int:
         """The same, but OTHER where no rule names the key."""
+        _check_text("key", key)
+        key = str.__str__(key)
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MAX_KEYS:
@@ -99,16 +106,14 @@ class Redactor:
 
     def clean(self, text: str) -> str:
         """The text without what the patterns find in it."""
+        _check_text("text", text)
         return self.clean_bytes(utf8(text)).decode("utf-8", "replace")
 
     def clean_bytes(self, data: bytes) -> bytes:
         """The same of UTF-8."""
         parts, end = [], 0
         for match in self._texts.matches(data, self._check):
-            parts += [
-                data[end : match.secret_start],
-                self._instead(data, match.secret_start, match.secret_end, match.pattern),
-            ]
+            parts += [data[end : match.secret_start], self._instead(data, match)]
             end = match.secret_end
         return b"".join([*parts, data[end:]]) if parts else data
 
@@ -120,8 +125,8 @@ class Redactor:
     def _check(self, pattern: int, data: bytes, start: int) -> int:
         return card_end(data, start) if self._plan.checks[pattern] else -1
 
-    def _instead(self, data: bytes, start: int, end: int, pattern: int) -> bytes:
-        action = self._plan.actions[pattern]
+    def _instead(self, data: bytes, match: Match) -> bytes:
+        action = self._plan.actions[match.pattern]
         if action == Verdict.HASH:
-            return self.hash(data[start:end]).encode()
+            return self.hash(data[match.secret_start : match.secret_end]).encode()
         return self._mask if action == Verdict.MASK else b""
