@@ -16,11 +16,12 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
 
-from otlpfast._impl import BatchBuilder
+from otlpfast._arguments import redactor
+from otlpfast._impl import BatchBuilder, Redactor
 from otlpfast._plain import plain_span
 from otlpfast._redacted import redact
 from otlpfast._request import request_parts
-from otlpfast.redaction import RedactionRules, Redactor
+from otlpfast.redaction import RedactionRules
 
 from .pipeline import Encoded, spans_of
 from .planted import CARD, EMAIL, values_of
@@ -33,8 +34,8 @@ RULES = RedactionRules(**OPTIONS)
 CONTEXT = SpanContext(7, 8, True, TraceFlags(1))
 
 
-def encoded(spans: Iterable[Any], redactor: Redactor | None = None) -> bytes:
-    builder = BatchBuilder(redactor)
+def encoded(spans: Iterable[Any], by: Redactor | None = None) -> bytes:
+    builder = BatchBuilder(by)
     for span in spans:
         builder.add(span)
     return b"".join(request_parts(builder.finish()))
@@ -42,7 +43,7 @@ def encoded(spans: Iterable[Any], redactor: Redactor | None = None) -> bytes:
 
 def only(rules: RedactionRules, **fields: Any) -> SpanMessage:
     """A span that was made by hand, as it arrives."""
-    [span] = spans_of(encoded([hand_made(**fields)], rules.redactor()))
+    [span] = spans_of(encoded([hand_made(**fields)], redactor(rules)))
     return span
 
 
@@ -100,20 +101,20 @@ _rules = st.sampled_from(
 )
 
 
-def redacted_before(spans: Iterable[ReadableSpan], redactor: Redactor) -> list[ReadableSpan]:
+def redacted_before(spans: Iterable[ReadableSpan], by: Redactor) -> list[ReadableSpan]:
     made = []
     for span in spans:
         plain = plain_span(span)
         assert plain is not None
-        redact(plain, redactor)
+        redact(plain, by)
         made.append(plain)
     return made
 
 
 @given(st.lists(_spans, min_size=1, max_size=3), _rules)
 def test_the_bytes_are_those_of_redacted_spans(spans: list[ReadableSpan], rules: RedactionRules) -> None:
-    redactor = rules.redactor()
-    assert encoded(spans, redactor) == encoded(redacted_before(spans, redactor))
+    redacts = redactor(rules)
+    assert encoded(spans, redacts) == encoded(redacted_before(spans, redacts))
 
 
 @given(st.dictionaries(_keys, _values, max_size=5), _rules)
@@ -135,7 +136,7 @@ def test_spans_of_both_providers_give_the_same(attributes: dict[str, Any], rules
 
 def test_spans_without_anything_to_hide_stay_as_they_are() -> None:
     spans = every_field()
-    assert encoded(spans, RULES.redactor()) == encoded(spans)
+    assert encoded(spans, redactor(RULES)) == encoded(spans)
 
 
 # --- attributes
@@ -149,7 +150,7 @@ def test_keys_decide() -> None:
         "keep": EMAIL,
         "scan": "to [REDACTED]",
         "mask": "[REDACTED]",
-        "hash": RULES.redactor().hash("y"),
+        "hash": redactor(RULES).hash("y"),
         "other": "to [REDACTED]",
     }
 
@@ -165,12 +166,12 @@ def test_a_mask_is_in_the_place_of_any_value(value: object) -> None:
     + [(float("nan"), "nan"), (True, "true"), (False, "false"), (b"\xff\0", b"\xff\0"), ("é\ud800", "é�")],
 )
 def test_hashes_are_of_what_a_value_is_as_a_text(value: Any, text: Any) -> None:
-    assert attributes_of(RULES, hash=value) == {"hash": RULES.redactor().hash(text)}
+    assert attributes_of(RULES, hash=value) == {"hash": redactor(RULES).hash(text)}
 
 
 def test_each_item_of_a_sequence_has_a_hash_and_what_has_none_is_masked() -> None:
     found = attributes_of(RULES, hash=["a", [7], None, {"a": 1}])["hash"].values
-    hashed = RULES.redactor().hash
+    hashed = redactor(RULES).hash
     assert found[0].string_value == hashed("a")
     assert found[1].array_value.values[0].string_value == hashed("7")
     assert [item.string_value for item in found[2:]] == ["[REDACTED]"] * 2
@@ -242,7 +243,7 @@ def test_an_allow_list_is_for_the_attributes_of_spans_events_and_links() -> None
         resource=Resource({"service.name": "shop", "owner": EMAIL, "admin.password": "x"}),
         instrumentation_scope=InstrumentationScope("tests", attributes={"mail": EMAIL, "level": 1}),
     )
-    request = decode(encoded([span], rules.redactor()))
+    request = decode(encoded([span], redactor(rules)))
     [resource_spans] = request.resource_spans
     [scope_spans] = resource_spans.scope_spans
     [message] = scope_spans.spans
@@ -260,8 +261,8 @@ def test_two_rule_sets_have_a_resource_each_in_their_own_way() -> None:
     one, other = RedactionRules(patterns=["email"]), RedactionRules(keys=[("owner", "drop")])
     for _ in range(2):
         shown = [
-            [values_of(r.resource.attributes) for r in decode(encoded([span], redactor)).resource_spans]
-            for redactor in (one.redactor(), other.redactor(), None)
+            [values_of(r.resource.attributes) for r in decode(encoded([span], by)).resource_spans]
+            for by in (redactor(one), redactor(other), None)
         ]
         assert shown == [[{"owner": "[REDACTED]"}], [{}], [{"owner": EMAIL}]]
 
@@ -304,7 +305,7 @@ def test_a_span_that_only_its_public_properties_show_is_redacted() -> None:
             return getattr(self._span, name)
 
     span = hand_made(name=EMAIL, attributes={"a": EMAIL, "mask": 1})
-    assert encoded([Foreign(span)], RULES.redactor()) == encoded([span], RULES.redactor())
+    assert encoded([Foreign(span)], redactor(RULES)) == encoded([span], redactor(RULES))
 
 
 def test_a_key_of_a_text_class_of_its_own_is_judged_as_its_text() -> None:
@@ -316,7 +317,7 @@ def test_a_key_of_a_text_class_of_its_own_is_judged_as_its_text() -> None:
             return str(self) == other
 
     nested = {Key("mask"): EMAIL, Key("a"): EMAIL}
-    assert EMAIL.encode() not in encoded([hand_made(attributes={"n": nested})], RULES.redactor())
+    assert EMAIL.encode() not in encoded([hand_made(attributes={"n": nested})], redactor(RULES))
 
 
 def test_what_a_pattern_of_ones_own_finds_goes() -> None:

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 from weakref import WeakKeyDictionary
 
 from opentelemetry.sdk.environment_variables import (
@@ -151,6 +151,18 @@ def spool(
         return None
 
 
+@overload
+def redactor(rules: RedactionRules) -> Redactor: ...
+
+
+@overload
+def redactor(rules: None) -> Redactor | None: ...
+
+
+@overload
+def redactor(rules: RedactionRules | None) -> Redactor | None: ...
+
+
 def redactor(rules: RedactionRules | None) -> Redactor | None:
     """What redacts by these rules, or by those of ``OTLPFAST_REDACTION``; None without either.
 
@@ -187,11 +199,12 @@ def _rules_of(text: str) -> RedactionRules:
         except Exception as error:
             message = "%s=%r can't be followed, THE DEFAULT RULES ARE USED: %s: %s"
             _logger.error(message, OTLPFAST_REDACTION, text[:300], type(error).__name__, error)
-    return _default_rules()
+    return default_rules()
 
 
 @cache
-def _default_rules() -> RedactionRules:
+def default_rules() -> RedactionRules:
+    """``RedactionRules.default()``, read once."""
     from .redaction import RedactionRules
 
     return RedactionRules.default()

@@ -106,11 +106,12 @@ def add_parser(subcommands: _Subcommands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Says what the rules are and do; returns the exit status."""
+    from .._arguments import default_rules, redactor
     from ..redaction import RedactionRules
 
     where = arguments.check or os.environ.get(OTLPFAST_REDACTION, "").strip() or "default"
     try:
-        rules = RedactionRules.default() if where == "default" else RedactionRules.from_file(where)
+        rules = default_rules() if where == "default" else RedactionRules.from_file(where)
     except (OSError, ValueError, RecursionError) as error:
         return _complain(error)
     if not arguments.json:
@@ -118,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with _lines(arguments.spans) as lines:
             fields = _EXAMPLES if lines is None else fields_of(lines)
-            _print_changes(_changes(fields, rules.redactor()), arguments)
+            _print_changes(_changes(fields, redactor(rules)), arguments)
     except (OSError, ValueError) as error:
         return _complain(error)
     return 0
