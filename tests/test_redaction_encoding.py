@@ -92,7 +92,7 @@ _rules = st.sampled_from(
         RULES,
         RedactionRules(**OPTIONS, allow=["other*"]),
         RedactionRules(**OPTIONS, allow=["nothing"], action="drop"),
-        RedactionRules(**OPTIONS, allow=[], action="hash", mask="ſ😀" * 60),
+        RedactionRules(**OPTIONS, allow=[], action="hash", mask="é😀" * 60),
         RedactionRules(**OPTIONS, action="drop", mask=""),
         *(RedactionRules(**OPTIONS, **{part: False}) for part in ("span_names", "events", "exceptions")),
         *(RedactionRules(**OPTIONS, **{part: False}) for part in ("statuses", "links")),
@@ -155,15 +155,28 @@ def test_keys_decide() -> None:
     }
 
 
-@pytest.mark.parametrize("value", [1, -(2**63), 2**80, 0.5, True, None, b"\xff", ["a"], {"a": 1}, "é" * 500, ""])
+@pytest.mark.parametrize(
+    "value", [1, -(2**63), 2**80, 0.5, True, None, b"\xff", ["a"], {"a": 1}, "é" * 500, ""]
+)
 def test_a_mask_is_in_the_place_of_any_value(value: object) -> None:
     assert attributes_of(RULES, mask=value) == {"mask": "[REDACTED]"}
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(17, "17"), (-(2**63), str(-(2**63))), (2**80, str(2**80)), (0.1, "0.1"), (1e300, "1e+300"), (2.0, "2.0")]
-    + [(float("nan"), "nan"), (True, "true"), (False, "false"), (b"\xff\0", b"\xff\0"), ("é\ud800", "é�")],
+    [
+        (17, "17"),
+        (-(2**63), str(-(2**63))),
+        (2**80, str(2**80)),
+        (0.1, "0.1"),
+        (1e300, "1e+300"),
+        (2.0, "2.0"),
+        (float("nan"), "nan"),
+        (True, "true"),
+        (False, "false"),
+        (b"\xff\0", b"\xff\0"),
+        ("é\ud800", "é\ufffd"),
+    ],
 )
 def test_hashes_are_of_what_a_value_is_as_a_text(value: Any, text: Any) -> None:
     assert attributes_of(RULES, hash=value) == {"hash": redactor(RULES).hash(text)}
@@ -286,7 +299,10 @@ def test_a_part_can_be_left_alone(part: str) -> None:
         "name": EMAIL,
         "attributes": attributes,
         "status": Status(StatusCode.ERROR, EMAIL),
-        "events": [Event(f"to {EMAIL}", attributes), Event("exception", {"exception.message": EMAIL, "drop": 1})],
+        "events": [
+            Event(f"to {EMAIL}", attributes),
+            Event("exception", {"exception.message": EMAIL, "drop": 1}),
+        ],
         "links": [Link(CONTEXT, attributes)],
     }
     [plain] = spans_of(encoded([hand_made(**fields)]))

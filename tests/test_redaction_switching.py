@@ -1,4 +1,4 @@
-"""Redaction by argument, by variable and by file; in children, threads and handlers; in what is shown beside."""
+"""Redaction by argument, variable and file; in children, threads and handlers; and beside spans."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import otlpfast
-from otlpfast import BatchSpanProcessor, OTLPSpanExporter, SimpleSpanProcessor, SpanMetricsProcessor
+from otlpfast import BatchSpanProcessor, SimpleSpanProcessor, SpanMetricsProcessor
 from otlpfast._log import warn
 from otlpfast._shown import shown
 from otlpfast.environment_variables import OTLPFAST_REDACTION
@@ -84,9 +84,7 @@ def test_the_variable_switches_the_default_rules_on(
     assert name_after(kind(exporter), exporter) == "of [REDACTED]"
 
 
-def test_the_variable_names_a_file(
-    kind: Processor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_variable_names_a_file(kind: Processor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rules.json"
     path.write_text(json.dumps({"patterns": [{"regex": "cust-[0-9]+"}], "mask": "~"}))
     monkeypatch.setenv(OTLPFAST_REDACTION, str(path))

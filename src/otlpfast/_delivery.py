@@ -346,9 +346,7 @@ class _Suppressed:
 
 
 @contextmanager
-def _batch(
-    taken: BatchBuilder | Sequence[ReadableSpan], redactor: Redactor | None
-) -> Iterator[SpanBatch]:
+def _batch(taken: BatchBuilder | Sequence[ReadableSpan], redactor: Redactor | None) -> Iterator[SpanBatch]:
     """What was taken from the queue, encoded, and its memory given back at the end."""
     if isinstance(taken, BatchBuilder):
         builder = taken

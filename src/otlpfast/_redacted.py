@@ -22,7 +22,9 @@ _MAX_COPIES = 1024  # of resources and scopes
 _UINT32_MAX = 2**32 - 1
 
 
-def redacted_pairs(pairs: Mapping[str, Any], redactor: Redactor, otherwise: int = Verdict.SCAN) -> dict[str, Any]:
+def redacted_pairs(
+    pairs: Mapping[str, Any], redactor: Redactor, otherwise: int = Verdict.SCAN
+) -> dict[str, Any]:
     """Attributes with plain values, or the entries of a mapping in one.
 
     otherwise: the Verdict of keys that no rule names.

@@ -1,4 +1,4 @@
-# The encoder's side of redaction: what becomes of an attribute by its key, and of a text that was just written.
+# The encoder's side of redaction: what becomes of an attribute by its key, and of a text just written.
 #
 # As the rest of the encoder it runs no Python code. A text is written as ever, and then cleaned where it
 # stands; only where that has changed it are the lengths in front of it written anew.

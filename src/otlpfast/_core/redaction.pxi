@@ -68,7 +68,7 @@ cdef class Redactor:
     # --- for the encoder: none of these runs Python code or makes an object
 
     cdef inline int verdict(self, PyObject *key) noexcept:
-        # Of a str: OTHER where no rule names it. Fails safe: what can't be told, for want of memory, is masked.
+        # Of a str; OTHER: no rule names it. Fails safe: what can't be told, for want of memory, is masked.
         cdef Py_hash_t hashed = text_hash(key)
         cdef Known *at = &self.known[<size_t> hashed & (KNOWN_KEYS - 1)]
         if at.key == key:

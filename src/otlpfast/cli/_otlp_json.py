@@ -1,4 +1,4 @@
-"""Texts and attributes of spans in OTLP's JSON form, as the Collector's file exporter writes them, a line each.
+"""Texts and attributes of spans in OTLP's JSON form, as the Collector's file exporter writes them.
 
 Specification: protocol/otlp.md, "JSON Protobuf Encoding".
 """

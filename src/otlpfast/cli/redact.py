@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._patterns.plans import Verdict
@@ -16,7 +17,8 @@ from ..environment_variables import OTLPFAST_REDACTION
 from ._otlp_json import Field, fields_of
 
 if TYPE_CHECKING:
-    from ..redaction import RedactionRules, Redactor
+    from .._impl import Redactor
+    from ..redaction import RedactionRules
 
     _Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -33,7 +35,7 @@ examples:
 
 spans are lines of OTLP in JSON, as the Collector's file exporter writes them; any other line is a text.
 
-rules are switched on by {OTLPFAST_REDACTION}=rules.json (or =default) in the environment of your program, or by
+rules are switched on by {OTLPFAST_REDACTION}=rules.json (or =default) in your program's environment, or by
   otlpfast.configure(redaction=RedactionRules.from_file("rules.json"))
 docs/redaction.md has the form of the file; the smallest is {{}}: the default rules.
 
@@ -52,7 +54,11 @@ _EXAMPLES = (
     Field("attribute", "order.number", "4111 1111 1111 1112"),
     Field("attribute", "login", {"user": "alice", "password": "wonder1and"}),
     Field("exception attribute", "exception.message", "401 for Authorization: Bearer c2VjcmV0LXRva2Vu"),
-    Field("exception attribute", "exception.stacktrace", "  File \"pay.py\", line 7\nPayError: password=wonder1and"),
+    Field(
+        "exception attribute",
+        "exception.stacktrace",
+        '  File "pay.py", line 7\nPayError: password=wonder1and',
+    ),
     Field("link attribute", "queue", "orders"),
     Field("status", None, "no account of alice@example.com"),
 )
@@ -91,16 +97,22 @@ def add_parser(subcommands: _Subcommands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--check", metavar="FILE", help="the rules: a JSON file, or `default`; checks them and says what is wrong"
+        "--check",
+        metavar="FILE",
+        help="the rules: a JSON file, or `default`; checks them and says what is wrong",
     )
     parser.add_argument(
-        "--spans", metavar="FILE", help="OTLP in JSON or texts, line by line, in place of the examples; - is stdin"
+        "--spans",
+        metavar="FILE",
+        help="OTLP in JSON or texts, line by line, in place of the examples; - is stdin",
     )
     parser.add_argument("--all", action="store_true", help="show also what stays as it is")
     parser.add_argument(
         "--after", action="store_true", help="show only what is left of values, not what was there"
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON object a line: place, key, before, after")
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON object a line: place, key, before, after"
+    )
     parser.set_defaults(run=run)
 
 
@@ -145,7 +157,10 @@ def _lines(path: str | None) -> Iterator[Iterable[str] | None]:
 
 def _print_rules(name: str, rules: RedactionRules) -> None:
     print(f"{name}: the rules are right")
-    for title, kind, given in (("keys", rules.action, rules.keys), ("patterns in texts", rules.action, rules.patterns)):
+    for title, kind, given in (
+        ("keys", rules.action, rules.keys),
+        ("patterns in texts", rules.action, rules.patterns),
+    ):
         if given:
             print(f"  {title}:")
         for number, rule in enumerate(given, 1):
@@ -157,7 +172,9 @@ def _print_rules(name: str, rules: RedactionRules) -> None:
     parts = ("span_names", "events", "exceptions", "statuses", "links")
     if spared := [part for part in parts if not getattr(rules, part)]:
         print(f"  left alone: {', '.join(spared)}")
-    actions = {rule[1] if isinstance(rule, tuple) else rules.action for rule in (*rules.keys, *rules.patterns)}
+    actions = {
+        rule[1] if isinstance(rule, tuple) else rules.action for rule in (*rules.keys, *rules.patterns)
+    }
     if rules.hash_key is None and "hash" in actions | {rules.action}:
         print("  hashes: there is no hash_key, so those of another process are others")
 
@@ -193,7 +210,10 @@ def _print_changes(changes: Iterable[Change], arguments: argparse.Namespace) -> 
         changed += change.is_one
         left_out += change.left_out
         if change.is_one or arguments.all:
-            print(_as_json(change, arguments.after) if arguments.json else _as_line(change, arguments.after), flush=True)
+            print(
+                _as_json(change, arguments.after) if arguments.json else _as_line(change, arguments.after),
+                flush=True,
+            )
     if not arguments.json:
         print(f"{total:,} looked at: {changed - left_out:,} changed, {left_out:,} dropped")
 
@@ -217,7 +237,8 @@ def _as_line(change: Change, after_alone: bool) -> str:
     if not change.is_one:
         return f"  {head}: {_short(_text(value), 0)}"
     before, after = _text(value), _text(change.after)
-    start = 0 if after_alone else len(os.path.commonprefix([before, after]))
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False)))
+    start = 0 if after_alone else same
     shown = "(dropped)" if change.left_out else _short(after, start)
     return f"  {head}: {shown}" if after_alone else f"  {head}: {_short(before, start)} → {shown}"
 
