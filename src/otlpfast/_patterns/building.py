@@ -120,10 +120,8 @@ class _Builder:
             choices = [self.take(starts, after[more]) for starts, more in _WIDE_STARTS]
             ranges = tuple((low, min(high, 0x7F)) for low, high in ranges if low < 0x80)
         made: dict[tuple[Bytes, ...], int] = {(): goes_on}
-        heads: dict[tuple[Bytes, ...], Bytes] = {}
-        for first, *rest in byte_sequences(ranges):
-            heads[tuple(rest)] = heads.get(tuple(rest), 0) | first
-        choices = [self.take(head, self.tail(rest, made)) for rest, head in heads.items()] + choices
+        sequences = byte_sequences(ranges)
+        choices = [self.take(first, self.tail(rest, made)) for first, rest in sequences] + choices
         return self.fork(choices) if choices else self.take(0, goes_on)
 
     def tail(self, sets: tuple[Bytes, ...], made: dict[tuple[Bytes, ...], int]) -> int:
