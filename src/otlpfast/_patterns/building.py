@@ -8,7 +8,7 @@ from operator import or_
 
 from .characters import BEYOND_ASCII, NEWLINE, WORD, Bytes, Ranges, byte_sequences, span_of_bytes
 from .programs import EDGE, EDGES, FORK, LETTER, MARK, MATCH, NEW_LINE, OTHER, TAKE, WIDE, Program
-from .trees import Characters, Choice, Edge, Repeat, Secret, Tree
+from .trees import Characters, Choice, Edge, Repeat, Secret, Tree, least_width
 from .trees import Sequence as Row
 
 MAX_NODES = 16_000
@@ -130,19 +130,6 @@ class _Builder:
         return made[sets]
 
 
-def _least(tree: Tree) -> int:
-    """How many bytes it takes at least."""
-    if isinstance(tree, Characters):
-        return 1
-    if isinstance(tree, Row):
-        return sum(map(_least, tree.items))
-    if isinstance(tree, Choice):
-        return min(map(_least, tree.items))
-    if isinstance(tree, Repeat):
-        return tree.least * _least(tree.item)
-    return _least(tree.item) if isinstance(tree, Secret) else 0
-
-
 def program_of(trees: Sequence[Tree]) -> Program:
     """The program of some patterns, of which the first that matches at a place has it.
 
@@ -178,5 +165,5 @@ def program_of(trees: Sequence[Tree]) -> Program:
         classes=classes,
         takers=takers,
         sides=sides if looks else b"",
-        least=min(map(_least, trees), default=0),
+        least=min(map(least_width, trees), default=0),
     )

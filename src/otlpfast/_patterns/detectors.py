@@ -45,9 +45,10 @@ _TOKENS = (
     rf"(?i){_NAME}[\"'`]?[ \t]*{_SIGN}[ \t]+(?P<secret>\d{_REST}*[a-z]{_REST}*)",
     # Headers
     r"(?i)\bauthorization[\"']?\s*[:=]\s*[\"']?(?:[a-z-]+\s+)?(?P<secret>[^\s\"',;]+)",
-    r"(?i)\b(?:set-)?cookie[\"']?\s*:\s*[\"']?(?P<secret>[^\r\n\"']+)",
+    r"(?i)\bcookie[\"']?\s*:\s*[bru]?\"(?P<secret>(?:[^\"\\\r\n]|\\.)+)",
+    r"(?i)\bcookie[\"']?\s*:\s*[bru]?'?(?P<secret>[^\r\n\"']+(?:\"[^\"\r\n]*\"[^\r\n\"']*)*)",
     rf"(?a)\b(?i:bearer)\s+(?P<secret>[a-z]*(?:[A-Z0-9_~+/-]|\.\w){_TOKEN_CHARACTERS}*=*)",
-    r"(?a)\b(?i:basic)\s+(?P<secret>[A-Za-z]*(?:[a-z][A-Z]|[0-9+/=])[A-Za-z0-9+/=]*)",
+    r"(?a)\b(?i:basic)\s+(?P<secret>[A-Za-z]*(?:[a-z][A-Z]|[0-9+/])[A-Za-z0-9+/]*=*)",
     # user:password@host
     r"(?i)\b[a-z][a-z0-9+.-]*://[^\s/?#:@\"'<>]*:(?P<secret>[^\s/?#\"'<>]+)@",
     # A text that was cut may have lost the end.

@@ -202,9 +202,17 @@ def tree_of(pattern: str | re.Pattern[str]) -> Tree:
     return reader.tree(reader.parsed, reader.parsed.state.flags)
 
 
-def least_width(pattern: re.Pattern[str]) -> int:
+def least_width(tree: Tree) -> int:
     """How many characters it matches at least."""
-    return int(_Reader(pattern).parsed.getwidth()[0])
+    if isinstance(tree, Characters):
+        return 1
+    if isinstance(tree, Sequence):
+        return sum(map(least_width, tree.items))
+    if isinstance(tree, Choice):
+        return min(map(least_width, tree.items))
+    if isinstance(tree, Repeat):
+        return tree.least * least_width(tree.item)
+    return least_width(tree.item) if isinstance(tree, Secret) else 0
 
 
 def glob_tree(glob: str) -> Tree:
