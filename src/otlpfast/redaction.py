@@ -209,7 +209,7 @@ def _texts(where: str, rule: Rule, action: Verdict) -> Iterable[tuple[Tree, Verd
         pattern = _compiled(where, pattern)
     try:
         tree = _expression(pattern)
-        if not least_width(pattern):
+        if not least_width(tree):
             raise ValueError(f"{pattern.pattern!r:.200} also matches nothing, which every text has")
     except (TypeError, ValueError, RecursionError) as error:
         raise type(error)(f"{where}: {error}") from None

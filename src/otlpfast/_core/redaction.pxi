@@ -8,6 +8,7 @@ cdef enum:
     KNOWN_KEYS = 1024  # a power of two
     LONGEST_KNOWN = 256  # characters
     PROBES = 8
+    LARGEST_KEPT = 1 << 20  # bytes of memory for texts
     HASH_SIZE = 16  # plans.HASH_DIGITS
 
 cdef struct Known:
@@ -155,13 +156,20 @@ cdef class Redactor:
                 outcome = OK if self.put_instead(&s, done, &match) else NO_MEMORY
                 done = match.secret_end
         trim_edges(&self.texts)
-        if outcome == NO_MEMORY:
-            return NO_MEMORY
+        outcome = self.replace(w, start, done) if outcome != NO_MEMORY else NO_MEMORY
+        if self.out.cap > LARGEST_KEPT:
+            free(self.out.data)
+            self.out = Writer(NULL, 0, 0, False)
+        return outcome
+
+    cdef int replace(self, Writer *w, size_t start, size_t done) noexcept:
+        # The text with what was put together, which stands for all before `done`.
+        cdef size_t size = w.pos - start
         if not done:
             return OK
-        if not put_part(&self.out, s.text + done, s.size - done):
+        if not put_part(&self.out, w.data + start + done, size - done):
             return NO_MEMORY
-        if self.out.pos > s.size and not room(w, self.out.pos - s.size):
+        if self.out.pos > size and not room(w, self.out.pos - size):
             return NO_MEMORY
         if self.out.pos:
             memcpy(w.data + start, self.out.data, self.out.pos)

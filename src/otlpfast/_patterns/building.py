@@ -8,7 +8,7 @@ from operator import or_
 
 from .characters import BEYOND_ASCII, NEWLINE, WORD, Bytes, Ranges, byte_sequences, span_of_bytes
 from .programs import EDGE, EDGES, FORK, LETTER, MARK, MATCH, NEW_LINE, OTHER, TAKE, WIDE, Program
-from .trees import Characters, Choice, Edge, Repeat, Secret, Tree
+from .trees import Characters, Choice, Edge, Repeat, Secret, Tree, least_width
 from .trees import Sequence as Row
 
 MAX_NODES = 16_000
@@ -120,29 +120,14 @@ class _Builder:
             choices = [self.take(starts, after[more]) for starts, more in _WIDE_STARTS]
             ranges = tuple((low, min(high, 0x7F)) for low, high in ranges if low < 0x80)
         made: dict[tuple[Bytes, ...], int] = {(): goes_on}
-        heads: dict[tuple[Bytes, ...], Bytes] = {}
-        for first, *rest in byte_sequences(ranges):
-            heads[tuple(rest)] = heads.get(tuple(rest), 0) | first
-        choices = [self.take(head, self.tail(rest, made)) for rest, head in heads.items()] + choices
+        sequences = byte_sequences(ranges)
+        choices = [self.take(first, self.tail(rest, made)) for first, rest in sequences] + choices
         return self.fork(choices) if choices else self.take(0, goes_on)
 
     def tail(self, sets: tuple[Bytes, ...], made: dict[tuple[Bytes, ...], int]) -> int:
         if sets not in made:
             made[sets] = self.take(sets[0], self.tail(sets[1:], made))
         return made[sets]
-
-
-def _least(tree: Tree) -> int:
-    """How many bytes it takes at least."""
-    if isinstance(tree, Characters):
-        return 1
-    if isinstance(tree, Row):
-        return sum(map(_least, tree.items))
-    if isinstance(tree, Choice):
-        return min(map(_least, tree.items))
-    if isinstance(tree, Repeat):
-        return tree.least * _least(tree.item)
-    return _least(tree.item) if isinstance(tree, Secret) else 0
 
 
 def program_of(trees: Sequence[Tree]) -> Program:
@@ -180,5 +165,5 @@ def program_of(trees: Sequence[Tree]) -> Program:
         classes=classes,
         takers=takers,
         sides=sides if looks else b"",
-        least=min(map(_least, trees), default=0),
+        least=min(map(least_width, trees), default=0),
     )

@@ -47,6 +47,7 @@ def complement(ranges: Ranges) -> Ranges:
     return tuple((low + 1, high - 1) for low, high in between if low + 1 < high)
 
 
+@lru_cache(maxsize=1024)
 def both_cases(ranges: Ranges, ascii_only: bool) -> Ranges:
     """The set with the other case of each letter, as ``re.IGNORECASE`` has it."""
     letters = [chr(code) for low, high in ranges for code in range(max(low, 0x41), min(high, 0x7A) + 1)]
@@ -86,12 +87,15 @@ def span_of_bytes(low: int, high: int) -> Bytes:
     return (1 << (high + 1)) - (1 << low)
 
 
-def byte_sequences(ranges: Ranges) -> Iterator[tuple[Bytes, ...]]:
-    """The set as sequences of sets of bytes: each character's UTF-8 fits exactly one of them."""
+@lru_cache(maxsize=1024)
+def byte_sequences(ranges: Ranges) -> tuple[tuple[Bytes, tuple[Bytes, ...]], ...]:
+    """The set as sequences of sets of bytes, the first and the rest: a character's UTF-8 fits one of them."""
+    found: dict[tuple[Bytes, ...], Bytes] = {}
     for low, high in ranges:
-        for first, last in ((low, min(high, _SURROGATES[0] - 1)), (max(low, _SURROGATES[1] + 1), high)):
-            if first <= last:
-                yield from _sequences(first, last)
+        for start, end in ((low, min(high, _SURROGATES[0] - 1)), (max(low, _SURROGATES[1] + 1), high)):
+            for first, *rest in _sequences(start, end) if start <= end else ():
+                found[tuple(rest)] = found.get(tuple(rest), 0) | first
+    return tuple((first, rest) for rest, first in found.items())
 
 
 def _sequences(low: int, high: int) -> Iterator[tuple[Bytes, ...]]:

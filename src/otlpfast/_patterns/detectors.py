@@ -5,8 +5,6 @@ Of a match, what a group named ``secret`` has is replaced, or all of it where th
 
 from __future__ import annotations
 
-import re
-
 # Letters beyond ASCII, roughly: not the punctuation.
 _LETTERS = (
     r"A-Za-z\u00c0-\u024f\u0370-\u1fff\u2c00-\u2dff\u3040-\ud7ff\uf900-\ufdff"
@@ -47,9 +45,10 @@ _TOKENS = (
     rf"(?i){_NAME}[\"'`]?[ \t]*{_SIGN}[ \t]+(?P<secret>\d{_REST}*[a-z]{_REST}*)",
     # Headers
     r"(?i)\bauthorization[\"']?\s*[:=]\s*[\"']?(?:[a-z-]+\s+)?(?P<secret>[^\s\"',;]+)",
-    r"(?i)\b(?:set-)?cookie[\"']?\s*:\s*[\"']?(?P<secret>[^\r\n\"']+)",
+    r"(?i)\bcookie[\"']?\s*:\s*[bru]?\"(?P<secret>(?:[^\"\\\r\n]|\\.)+)",
+    r"(?i)\bcookie[\"']?\s*:\s*[bru]?'?(?P<secret>[^\r\n\"']+(?:\"[^\"\r\n]*\"[^\r\n\"']*)*)",
     rf"(?a)\b(?i:bearer)\s+(?P<secret>[a-z]*(?:[A-Z0-9_~+/-]|\.\w){_TOKEN_CHARACTERS}*=*)",
-    r"(?a)\b(?i:basic)\s+(?P<secret>[A-Za-z]*(?:[a-z][A-Z]|[0-9+/=])[A-Za-z0-9+/=]*)",
+    r"(?a)\b(?i:basic)\s+(?P<secret>[A-Za-z]*(?:[a-z][A-Z]|[0-9+/])[A-Za-z0-9+/]*=*)",
     # user:password@host
     r"(?i)\b[a-z][a-z0-9+.-]*://[^\s/?#:@\"'<>]*:(?P<secret>[^\s/?#\"'<>]+)@",
     # A text that was cut may have lost the end.
@@ -76,11 +75,7 @@ _TOKENS = (
     r"(?a)\b\d{8,10}:AA[\w-]{32,}",
 )
 
-DETECTORS: dict[str, tuple[re.Pattern[str], ...]] = {
-    "email": (re.compile(_EMAIL),),
-    "card": (re.compile(_CARD),),
-    "token": tuple(re.compile(pattern) for pattern in _TOKENS),
-}
+DETECTORS = {"email": (_EMAIL,), "card": (_CARD,), "token": _TOKENS}
 """The regular expressions of each; a "card" is checked by Luhn's formula too."""
 
 KEYS = (

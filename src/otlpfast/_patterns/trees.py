@@ -103,14 +103,13 @@ _CATEGORIES = {
     "SPACE": (SPACE, ASCII_SPACE),
     "WORD": (union(WORD, BEYOND_ASCII), WORD),
 }
-_SECRET = re.compile(r"secret\d*")
 
 
 class _Reader:
-    def __init__(self, pattern: re.Pattern[str]) -> None:
-        self.parsed = _parser.parse(pattern.pattern, pattern.flags & ~re.DEBUG)
-        names = self.parsed.state.groupdict
-        self.secrets = {number for name, number in names.items() if _SECRET.fullmatch(name)}
+    def __init__(self, pattern: str | re.Pattern[str]) -> None:
+        text, flags = (pattern, 0) if isinstance(pattern, str) else (pattern.pattern, pattern.flags)
+        self.parsed = _parser.parse(text, flags & ~re.DEBUG)
+        self.secret = self.parsed.state.groupdict.get("secret")
 
     def tree(self, items: Any, flags: int) -> Tree:
         found = [self.node(kind.name, argument, flags) for kind, argument in items]
@@ -144,7 +143,7 @@ class _Reader:
         if more & (re.ASCII | re.UNICODE):
             flags &= ~(re.ASCII | re.UNICODE)
         found = self.tree(items, (flags | more) & ~less)
-        return Secret(found) if number in self.secrets else found
+        return Secret(found) if number is not None and number == self.secret else found
 
 
 def _repeat(item: Tree, least: int, most: int | None, greedy: bool) -> Tree:
@@ -190,22 +189,30 @@ def _edge(name: str, flags: int) -> str:
     }[name]
 
 
-def tree_of(pattern: re.Pattern[str]) -> Tree:
-    """A regular expression. What a group named ``secret`` matches is marked.
+def tree_of(pattern: str | re.Pattern[str]) -> Tree:
+    """A regular expression, compiled or not. What a group named ``secret`` matches is marked.
 
     Raises:
         TypeError: it is one of bytes.
         ValueError: it has what can't be matched in linear time.
     """
-    if not isinstance(pattern.pattern, str):
+    if isinstance(pattern, re.Pattern) and not isinstance(pattern.pattern, str):
         raise TypeError(f"{pattern.pattern!r}: a regular expression of text, not of bytes")
     reader = _Reader(pattern)
     return reader.tree(reader.parsed, reader.parsed.state.flags)
 
 
-def least_width(pattern: re.Pattern[str]) -> int:
+def least_width(tree: Tree) -> int:
     """How many characters it matches at least."""
-    return int(_Reader(pattern).parsed.getwidth()[0])
+    if isinstance(tree, Characters):
+        return 1
+    if isinstance(tree, Sequence):
+        return sum(map(least_width, tree.items))
+    if isinstance(tree, Choice):
+        return min(map(least_width, tree.items))
+    if isinstance(tree, Repeat):
+        return tree.least * least_width(tree.item)
+    return least_width(tree.item) if isinstance(tree, Secret) else 0
 
 
 def glob_tree(glob: str) -> Tree:
