@@ -37,7 +37,7 @@ spans are lines of OTLP in JSON, as the Collector's file exporter writes them; a
 
 rules are switched on by {OTLPFAST_REDACTION}=rules.json (or =default) in your program's environment, or by
   otlpfast.configure(redaction=RedactionRules.from_file("rules.json"))
-docs/redaction.md has the form of the file; the smallest is {{}}: the default rules.
+docs/redaction.md has the form of the file; {{"default": true}} alone is the default rules.
 
 exit status: 0 if the rules are right, 1 if they are not, or a file can't be read; 2 for wrong usage
 """
