@@ -107,6 +107,7 @@ class RedactionRules:
             verdicts=bytes([*(verdict for _, verdict in keys), *[Verdict.SCAN] * len(allowed)]),
             otherwise=Verdict.SCAN if self.allow is None else action,
             texts=_program("patterns", [tree for tree, _, _ in texts]),
+            patterns=tuple(program_of([tree]) for tree, _, _ in texts),
             actions=bytes(verdict for _, verdict, _ in texts),
             checks=bytes(check for _, _, check in texts),
             mask=self.mask,

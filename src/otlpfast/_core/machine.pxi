@@ -1,9 +1,9 @@
 # Runs the programs of _patterns: every match in a text, in linear time and bounded memory.
 #
-# Two automata are made of a program, each as it is needed. One reads a text from its start and tells whether
-# there may be a match at all: it takes no notice of edges. The other reads from the end: its states are the
-# nodes that lead to a match from a place. Where a match starts, it is followed from there, by the first way
-# that leads on. Nothing here runs Python code or makes an object.
+# Two automata can be made of a program, as they are needed. One reads a text from its start and tells which
+# patterns may match anywhere: it takes no notice of edges. The other reads from the end: its states are the
+# nodes that lead to a match from a place. See _patterns.programs. Nothing here runs Python code or makes an
+# object.
 
 cdef extern from *:
     """
@@ -28,6 +28,8 @@ cdef enum:  # kinds of nodes, and what stands beside a place; as in _patterns.pr
 
 cdef enum:
     BLOCK = 512  # bytes that are read at once from the end
+    AHEAD_BYTES = 1 << 22  # about as many for states
+    BEHIND_BYTES = 1 << 18  # or for the least number of them
     SPARE = BLOCK + 8  # states that reading them takes at most
 
 cdef struct Branch:
@@ -44,7 +46,8 @@ cdef struct Machine:
     uint8_t *kinds
     int32_t *nexts
     int32_t *others
-    int32_t *first  # of each entry
+    int32_t *first  # node of each pattern
+    int32_t *first_bit  # of each pattern, and where the last one's end: that of its MATCH
     int32_t *node_of_bit
     uint64_t *takers  # of each class, a set
     uint64_t *matching
@@ -52,7 +55,7 @@ cdef struct Machine:
     uint8_t *sides  # of each class
     int32_t *above_at  # of each node, where in `above` those that lead to it without a byte begin
     int32_t *above
-    States ahead  # from the start; FLAG: a match may end here
+    States ahead  # from the start; FLAG: patterns have matched
     States behind  # from the end, with one class more for the start; FLAG: a match starts to the right
     uint32_t *seen  # of each node, the round in which it was last
     uint32_t round
@@ -117,6 +120,7 @@ cdef int make_machine(Machine *m, object program) except -1:
         set_bits(m.takers + i * m.words, program.takers[i], m.words)
     m.matching = <uint64_t *> array_of(m.words, 8)
     set_bits(m.matching, program.matching, m.words)
+    set_first_bits(m)
     m.seen = <uint32_t *> array_of(m.nodes, sizeof(uint32_t))
     m.stack = <Branch *> array_of(2 * m.nodes + 2, sizeof(Branch))
     m.fresh = <uint64_t *> array_of(m.words, 8)
@@ -124,8 +128,8 @@ cdef int make_machine(Machine *m, object program) except -1:
     next_round(m)
     for i in range(m.entries):
         reach(m, m.first[i], m.starting)
-    make_states(&m.ahead, m.words, m.classes, 16)
-    make_states(&m.behind, m.words, m.classes + 1, 2 * SPARE)
+    make_states(&m.ahead, m.words, m.classes, 16, AHEAD_BYTES)
+    make_states(&m.behind, m.words, m.classes + 1, 2 * SPARE, BEHIND_BYTES)
     return 0
 
 
@@ -141,6 +145,19 @@ cdef int set_above(Machine *m, object above) except -1:
     return 0
 
 
+cdef int set_first_bits(Machine *m) except -1:
+    cdef int i, pattern = 0
+    m.first_bit = <int32_t *> array_of(m.entries + 1, sizeof(int32_t))
+    m.first_bit[m.entries] = 64 * m.words
+    for i in range(64 * m.words):
+        if m.matching[i // 64] >> (i % 64) & 1:
+            if pattern == m.entries:
+                raise ValueError("a program of another version")
+            m.first_bit[pattern] = i
+            pattern += 1
+    return 0
+
+
 cdef void free_machine(Machine *m) noexcept:
     free_states(&m.ahead)
     free_states(&m.behind)
@@ -148,6 +165,7 @@ cdef void free_machine(Machine *m) noexcept:
     free(m.nexts)
     free(m.others)
     free(m.first)
+    free(m.first_bit)
     free(m.node_of_bit)
     free(m.takers)
     free(m.matching)
@@ -180,11 +198,10 @@ cdef inline bint is_seen(Machine *m, int32_t node) noexcept nogil:
 # --- from the start
 
 
-cdef bint reach(Machine *m, int32_t node, uint64_t *found) noexcept nogil:
-    # Adds the nodes that take a byte next, whatever edges say; True where a match is reached. What was seen
-    # in this round was added already.
+cdef void reach(Machine *m, int32_t node, uint64_t *found) noexcept nogil:
+    # Adds the nodes that take a byte next, or match, whatever edges say; but for those that were seen in this
+    # round.
     cdef int count = 1
-    cdef bint matches = False
     m.stack[0].node = node
     while count:
         count -= 1
@@ -193,16 +210,29 @@ cdef bint reach(Machine *m, int32_t node, uint64_t *found) noexcept nogil:
             continue
         m.seen[node] = m.round
         m.steps += 1
-        if m.kinds[node] == TAKE_NODE:
+        if m.kinds[node] == TAKE_NODE or m.kinds[node] == MATCH_NODE:
             found[m.others[node] // 64] |= <uint64_t> 1 << (m.others[node] % 64)
-        elif m.kinds[node] == MATCH_NODE:
-            matches = True
         else:
             m.stack[count].node = m.nexts[node]
             count += 1
             if m.kinds[node] == FORK_NODE:
                 m.stack[count].node = m.others[node]
                 count += 1
+
+
+cdef inline bint has_bit(const uint64_t *set, int32_t bit) noexcept nogil:
+    return set[bit // 64] >> (bit % 64) & 1
+
+
+cdef bint leave_matches(Machine *m, uint64_t *found) noexcept nogil:
+    # Whether patterns match. They have nothing more to tell, and what else they have in the set goes.
+    cdef bint matches = False
+    cdef int pattern, bit
+    for pattern in range(m.entries):
+        if has_bit(found, m.first_bit[pattern]):
+            matches = True
+            for bit in range(m.first_bit[pattern] + 1, m.first_bit[pattern + 1]):
+                found[bit // 64] &= ~(<uint64_t> 1 << (bit % 64))
     return matches
 
 
@@ -212,16 +242,16 @@ cdef uint32_t step_ahead(Machine *m, uint32_t row, int of_class) noexcept nogil:
     cdef const uint64_t *takers = m.takers + of_class * m.words
     cdef uint64_t bits
     cdef uint32_t found
-    cdef bint matches = False
+    cdef bint matches
     cdef int i
     memcpy(m.fresh, m.starting, set_size(&m.ahead))
     next_round(m)
     for i in range(m.words):
         bits = threads[i] & takers[i]
         while bits:
-            if reach(m, m.nexts[m.node_of_bit[64 * i + lowest_bit(bits)]], m.fresh):
-                matches = True
+            reach(m, m.nexts[m.node_of_bit[64 * i + lowest_bit(bits)]], m.fresh)
             bits &= bits - 1
+    matches = leave_matches(m, m.fresh)
     if forget_states(&m.ahead, 1):
         return NOT_KNOWN
     found = row_of(&m.ahead, m.fresh, 0)

@@ -1,5 +1,5 @@
-# Matches in texts. A long one is read from its end in blocks: of the first reading, the state at the end of
-# each block is kept; blocks that have matches are read again.
+# Matches of a pattern in a text. A long text is read from its end in blocks: of the first reading, the state at
+# the end of each block is kept; blocks that have matches are read again.
 
 cdef struct Match:
     size_t start, end, secret_start, secret_end
@@ -10,102 +10,6 @@ cdef struct Search:
     size_t size
     size_t place  # where the next match may start
     size_t loaded  # the block in the machine's rows
-
-
-cdef enum:
-    LANES = 4  # parts of a text that are read side by side: no one waits for another's memory
-    JOINED = 32  # bytes of a part within which the one before it is to have come to the same state
-    SHORT = LANES * 2 * JOINED
-
-
-cdef inline uint32_t ahead(Machine *m, uint32_t row, uint8_t byte) noexcept nogil:
-    cdef uint32_t found = m.ahead.table[row + m.class_of[byte]]
-    return found if found < FLAG else unusual_ahead(m, row, byte, found)
-
-
-cdef uint32_t unusual_ahead(Machine *m, uint32_t row, uint8_t byte, uint32_t found) noexcept nogil:
-    # FLAG or more: there may be a match, or nobody knows, for want of memory or room.
-    return step_ahead(m, row, m.class_of[byte]) if found == NOT_KNOWN else found
-
-
-cdef bint may_match(Machine *m, const uint8_t *text, size_t size) noexcept nogil:
-    # False where nothing matches, for certain.
-    cdef uint32_t row = start_row(&m.ahead, m.starting, 0)
-    cdef size_t i
-    if size < m.least:
-        return False
-    if row == NOT_KNOWN:
-        return True
-    m.steps += size
-    if size >= SHORT:
-        return may_match_long(m, text, size)
-    for i in range(size):
-        row = ahead(m, row, text[i])
-        if row >= FLAG:
-            return True
-    return False
-
-
-cdef bint may_match_long(Machine *m, const uint8_t *text, size_t size) noexcept nogil:
-    cdef uint32_t rows[LANES]
-    cdef uint32_t begun[LANES][JOINED]
-    cdef size_t part = size // LANES
-    cdef uint32_t row
-    cdef size_t i
-    cdef int lane
-    memset(rows, 0, sizeof(rows))
-    for i in range(JOINED):
-        for lane in range(LANES):
-            begun[lane][i] = rows[lane] = ahead(m, rows[lane], text[lane * part + i])
-            if rows[lane] >= FLAG:
-                return True
-    if not read_lanes(m, text, part, rows):
-        return True
-    row = rows[LANES - 1]
-    for i in range(LANES * part, size):
-        row = ahead(m, row, text[i])
-        if row >= FLAG:
-            return True
-    for lane in range(LANES - 1):
-        row = rows[lane]
-        for i in range(JOINED):
-            row = ahead(m, row, text[(lane + 1) * part + i])
-            if row >= FLAG:
-                return True
-            if row == begun[lane + 1][i]:
-                break
-        else:
-            return True  # what began in one part goes on for long in the next
-    return False
-
-
-cdef bint read_lanes(Machine *m, const uint8_t *text, size_t part, uint32_t *rows) noexcept nogil:
-    # The rest of each part. False where there may be a match in one.
-    cdef const uint32_t *table = m.ahead.table
-    cdef const uint8_t *class_of = m.class_of
-    cdef uint32_t a = rows[0], b = rows[1], c = rows[2], d = rows[3]
-    cdef uint32_t next_a, next_b, next_c, next_d
-    cdef size_t i
-    for i in range(JOINED, part):
-        next_a = table[a + class_of[text[i]]]
-        next_b = table[b + class_of[text[part + i]]]
-        next_c = table[c + class_of[text[2 * part + i]]]
-        next_d = table[d + class_of[text[3 * part + i]]]
-        if next_a | next_b | next_c | next_d >= FLAG:
-            next_a = ahead(m, a, text[i])
-            if next_a < FLAG:
-                next_b = ahead(m, b, text[part + i])
-            if next_a < FLAG and next_b < FLAG:
-                next_c = ahead(m, c, text[2 * part + i])
-            if next_a | next_b | next_c >= FLAG:
-                return False
-            next_d = ahead(m, d, text[3 * part + i])
-            if next_d >= FLAG:
-                return False
-            table = m.ahead.table
-        a, b, c, d = next_a, next_b, next_c, next_d
-    rows[0], rows[1], rows[2], rows[3] = a, b, c, d
-    return True
 
 
 cdef uint32_t read_block(
@@ -194,7 +98,7 @@ cdef bint grow_edges(Machine *m, size_t blocks) noexcept nogil:
 
 cdef void trim_edges(Machine *m) noexcept nogil:
     # What a very long text took is not kept.
-    if m.edges_capacity * set_size(&m.behind) > TABLE_BYTES:
+    if m.edges_capacity * set_size(&m.behind) > BEHIND_BYTES:
         free(m.edges)
         free(m.edges_after)
         m.edges, m.edges_after, m.edges_capacity = NULL, NULL, 0
@@ -258,10 +162,10 @@ cdef int choose(Machine *m, Search *s, size_t place, Branch *at) noexcept nogil:
     return BAIL
 
 
-cdef int follow(Machine *m, Search *s, size_t start, int pattern, Match *match) noexcept nogil:
-    # The match of a pattern that starts there. BAIL: there is none.
-    cdef Branch at = Branch(m.first[pattern], 0, 0)
-    cdef size_t place = start
+cdef int follow(Machine *m, Search *s, Match *match) noexcept nogil:
+    # The match of the machine's first pattern that starts at the place.
+    cdef Branch at = Branch(m.first[0], 0, 0)
+    cdef size_t start = s.place, place = start
     cdef int outcome
     while True:
         if not load_place(m, s, place):
@@ -270,7 +174,7 @@ cdef int follow(Machine *m, Search *s, size_t start, int pattern, Match *match) 
         if outcome != OK:
             return outcome
         if m.kinds[at.node] == MATCH_NODE:
-            match[0] = Match(start, place, start, place, pattern)
+            match[0] = Match(start, place, start, place, 0)
             if at.secret_start < at.secret_end:
                 match.secret_start, match.secret_end = at.secret_start, at.secret_end
             return OK
@@ -278,24 +182,13 @@ cdef int follow(Machine *m, Search *s, size_t start, int pattern, Match *match) 
         place += 1
 
 
-cdef int next_match(Machine *m, Search *s, const uint8_t *checks, Match *match) noexcept nogil:
-    # The next one: at a place the first pattern that matches has it. BAIL: there is none.
-    cdef int pattern, outcome
-    cdef size_t end
+cdef int seek_start(Machine *m, Search *s) noexcept nogil:
+    # On to where the next match starts. BAIL: there is none.
     while s.place < s.size:
         if not load_place(m, s, s.place):
             return NO_MEMORY
         if m.rows[s.place - s.loaded * BLOCK] & FLAG:
-            for pattern in range(m.entries):
-                outcome = follow(m, s, s.place, pattern, match)
-                if outcome == OK and checks[pattern]:
-                    end = card_end(s.text, s.place, s.size)
-                    match[0] = Match(s.place, end, s.place, end, pattern)
-                    outcome = OK if end else BAIL
-                if outcome == OK:
-                    s.place = match.end
-                if outcome != BAIL:
-                    return outcome
+            return OK
         s.place += 1
     return BAIL
 

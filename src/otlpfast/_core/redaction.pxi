@@ -24,7 +24,11 @@ cdef class Redactor:
     Nothing here raises for whatever text it is given, and the time it takes is linear in its length.
     """
 
-    cdef Machine keys, texts
+    cdef Machine keys
+    cdef Machine texts  # all patterns, to tell which may match
+    cdef Machine *patterns  # each
+    cdef Search *searches  # of each, in the text at hand
+    cdef uint8_t *wanted
     cdef Known *known
     cdef Writer out  # what a text becomes; and a key's UTF-8
     cdef Hmac hash_key
@@ -43,6 +47,7 @@ cdef class Redactor:
         cdef bytes hash_key = plan.hash_key
         make_machine(&self.keys, plan.keys)
         make_machine(&self.texts, plan.texts)
+        self.make_patterns(plan.patterns)
         self.known = <Known *> array_of(KNOWN_KEYS + PROBES, sizeof(Known))
         self.otherwise, self.mask = plan.otherwise, plan.mask
         mask = utf8_octets(self.mask)
@@ -56,8 +61,25 @@ cdef class Redactor:
         self.span_names, self.events, self.exceptions = plan.span_names, plan.events, plan.exceptions
         self.statuses, self.links = plan.statuses, plan.links
 
+    cdef int make_patterns(self, tuple programs) except -1:
+        cdef int i
+        if len(programs) != self.texts.entries:
+            raise ValueError("a program for each pattern")
+        self.searches = <Search *> array_of(self.texts.entries, sizeof(Search))
+        self.wanted = <uint8_t *> array_of(self.texts.entries, 1)
+        self.patterns = <Machine *> array_of(self.texts.entries, sizeof(Machine))
+        for i in range(self.texts.entries):
+            make_machine(&self.patterns[i], programs[i])
+        return 0
+
     def __dealloc__(self):
         cdef int i
+        if self.patterns != NULL:
+            for i in range(self.texts.entries):
+                free_machine(&self.patterns[i])
+            free(self.patterns)
+        free(self.searches)
+        free(self.wanted)
         free_machine(&self.keys)
         free_machine(&self.texts)
         free(self.out.data)
@@ -140,27 +162,100 @@ cdef class Redactor:
 
     cdef int redact(self, Writer *w, size_t start) noexcept:
         # Cleans the UTF-8 from there to the writer's end. OK, CHANGED or NO_MEMORY: then it is as it was.
-        cdef Search s = Search(w.data + start, w.pos - start, 0, 0)
         cdef Match match
         cdef size_t done = 0
         cdef int outcome
-        if s.size == 0 or self.texts.entries == 0 or not may_match(&self.texts, s.text, s.size):
+        if self.texts.entries == 0:
             return OK
-        outcome = read_text(&self.texts, &s)
-        if outcome != OK:
-            return OK if outcome == BAIL else NO_MEMORY
+        memset(self.wanted, 0, self.texts.entries)
+        if not sift(&self.texts, w.data + start, w.pos - start, self.wanted):
+            return OK
+        outcome = self.begin_search(w.data + start, w.pos - start)
         self.out.pos, self.out.failed = 0, False
         while outcome == OK:
-            outcome = next_match(&self.texts, &s, self.checks, &match)
+            outcome = self.next_match(&match)
             if outcome == OK:
-                outcome = OK if self.put_instead(&s, done, &match) else NO_MEMORY
+                outcome = OK if self.put_instead(w.data + start, done, &match) else NO_MEMORY
                 done = match.secret_end
-        trim_edges(&self.texts)
         outcome = self.replace(w, start, done) if outcome != NO_MEMORY else NO_MEMORY
+        self.end_search()
+        return outcome
+
+    cdef int finds(self, const uint8_t *text, size_t size) noexcept:
+        # OK: a pattern finds something in that UTF-8; BAIL: none does. NO_MEMORY.
+        cdef Match match
+        cdef int outcome
+        if self.texts.entries == 0:
+            return BAIL
+        memset(self.wanted, 0, self.texts.entries)
+        if not sift(&self.texts, text, size, self.wanted):
+            return BAIL
+        outcome = self.begin_search(text, size)
+        if outcome == OK:
+            outcome = self.next_match(&match)
+        self.end_search()
+        return outcome
+
+    cdef int begin_search(self, const uint8_t *text, size_t size) noexcept:
+        # Where each pattern that may match does so first; the others are wanted no more.
+        cdef int i, outcome
+        for i in range(self.texts.entries):
+            if self.wanted[i]:
+                self.searches[i] = Search(text, size, 0, 0)
+                outcome = read_text(&self.patterns[i], &self.searches[i])
+                if outcome == OK:
+                    outcome = seek_start(&self.patterns[i], &self.searches[i])
+                if outcome == NO_MEMORY:
+                    return NO_MEMORY
+                self.wanted[i] = outcome == OK
+        return OK
+
+    cdef int next_match(self, Match *match) noexcept:
+        # The next one: at a place the first pattern that matches has it. BAIL: there is none.
+        cdef int i, best, outcome
+        cdef Search *s
+        while True:
+            best = -1
+            for i in range(self.texts.entries):
+                if self.wanted[i] and (best < 0 or self.searches[i].place < self.searches[best].place):
+                    best = i
+            if best < 0:
+                return BAIL
+            s = &self.searches[best]
+            outcome = follow(&self.patterns[best], s, match)
+            if outcome == OK and self.checks[best]:
+                match.end = match.secret_end = card_end(s.text, s.place, s.size)
+            if outcome != OK:
+                return outcome
+            match.pattern = best
+            if match.end:
+                return self.go_on(match.end)
+            s.place += 1  # no card number
+            outcome = seek_start(&self.patterns[best], s)
+            if outcome == NO_MEMORY:
+                return NO_MEMORY
+            self.wanted[best] = outcome == OK
+
+    cdef int go_on(self, size_t place) noexcept:
+        # All patterns, from there. OK or NO_MEMORY.
+        cdef int i, outcome
+        for i in range(self.texts.entries):
+            if self.wanted[i] and self.searches[i].place < place:
+                self.searches[i].place = place
+                outcome = seek_start(&self.patterns[i], &self.searches[i])
+                if outcome == NO_MEMORY:
+                    return NO_MEMORY
+                self.wanted[i] = outcome == OK
+        return OK
+
+    cdef void end_search(self) noexcept:
+        # What a very long text took is not kept.
+        cdef int i
+        for i in range(self.texts.entries):
+            trim_edges(&self.patterns[i])
         if self.out.cap > LARGEST_KEPT:
             free(self.out.data)
             self.out = Writer(NULL, 0, 0, False)
-        return outcome
 
     cdef int replace(self, Writer *w, size_t start, size_t done) noexcept:
         # The text with what was put together, which stands for all before `done`.
@@ -176,16 +271,16 @@ cdef class Redactor:
         w.pos = start + self.out.pos
         return CHANGED
 
-    cdef bint put_instead(self, Search *s, size_t done, Match *match) noexcept:
+    cdef bint put_instead(self, const uint8_t *text, size_t done, Match *match) noexcept:
         # What is before a match, and what stands for it.
         cdef int action = self.actions[match.pattern]
         cdef size_t start = match.secret_start
-        if not put_part(&self.out, s.text + done, start - done):
+        if not put_part(&self.out, text + done, start - done):
             return False
         if action == VERDICT_MASK:
             return self.put_mask(&self.out)
         if action == VERDICT_HASH:
-            return put_digest(&self.out, &self.hash_key, s.text + start, match.secret_end - start)
+            return put_digest(&self.out, &self.hash_key, text + start, match.secret_end - start)
         return True
 
     cdef int put_hash(self, Writer *w, size_t start) noexcept:
@@ -206,7 +301,11 @@ cdef class Redactor:
     @property
     def steps(self):
         """Bytes read and nodes visited so far: what the time is proportional to."""
-        return self.keys.steps + self.texts.steps
+        cdef int64_t steps = self.keys.steps + self.texts.steps
+        cdef int i
+        for i in range(self.texts.entries):
+            steps += self.patterns[i].steps
+        return steps
 
     def action(self, key):
         """The Verdict for an attribute's key."""

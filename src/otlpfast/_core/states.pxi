@@ -1,7 +1,6 @@
 # Sets of nodes that an automaton has met, each with a row of a table: where it goes on from there.
 
 cdef enum:
-    TABLE_BYTES = 1 << 22  # about as many for the states of an automaton
     FLAG = 1 << 30  # with a row: what it says is the automaton's
     NOT_KNOWN = 0xFFFFFFFF
 
@@ -15,10 +14,10 @@ cdef struct States:
     int32_t *index  # states by the hash of what they are; -1: none
 
 
-cdef void make_states(States *s, int words, int width, int least) noexcept nogil:
-    # At least so many at once.
+cdef void make_states(States *s, int words, int width, int least, int size) noexcept nogil:
+    # So many at least, and as many as take so many bytes.
     s.words, s.width = words, width
-    s.most = max(least, TABLE_BYTES // (8 * words + 4 * width))
+    s.most = max(least, size // (8 * words + 4 * width))
 
 
 cdef void free_states(States *s) noexcept nogil:

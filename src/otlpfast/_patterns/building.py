@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import or_
 
@@ -130,8 +130,16 @@ class _Builder:
         return made[sets]
 
 
+def _classes(sets: Iterable[Bytes]) -> list[Bytes]:
+    """The bytes in parts, so that each set has all of a part or nothing of it."""
+    parts = [span_of_bytes(0, 255)]
+    for each in sets:
+        parts = [part for whole in parts for part in (whole & each, whole & ~each) if part]
+    return parts
+
+
 def program_of(trees: Sequence[Tree]) -> Program:
-    """The program of some patterns, of which the first that matches at a place has it.
+    """The program of some patterns.
 
     Raises:
         ValueError: they are too large together.
@@ -141,18 +149,16 @@ def program_of(trees: Sequence[Tree]) -> Program:
     looks = EDGE in made.kinds
     letters = sum(span_of_bytes(low, high) for low, high in WORD)
     newline, wide = span_of_bytes(*NEWLINE[0]), span_of_bytes(0x80, 0xFF)
-    told_apart = list(dict.fromkeys([*made.sets, *((letters, newline, wide) if looks else ())]))
-    numbers: dict[tuple[int, ...], int] = {}
-    members = [tuple(n for n, each in enumerate(told_apart) if each >> byte & 1) for byte in range(256)]
-    classes = bytes(numbers.setdefault(of_byte, len(numbers)) for of_byte in members)
-    examples = [classes.index(number) for number in range(len(numbers))]
     bits_of_sets = made.bits_of_sets()
-    takers = tuple(
-        reduce(or_, (bits for each, bits in bits_of_sets.items() if each >> byte & 1), 0) for byte in examples
-    )
+    parts = _classes([*bits_of_sets, *((letters, newline, wide) if looks else ())])
+    classes = bytearray(256)
+    for number, part in enumerate(parts):
+        for byte in range(256):
+            if part >> byte & 1:
+                classes[byte] = number
     sides = bytes(
-        LETTER if letters >> byte & 1 else WIDE if byte >= 0x80 else NEW_LINE if byte == 0x0A else OTHER
-        for byte in examples
+        LETTER if part & letters else WIDE if part & wide else NEW_LINE if part & newline else OTHER
+        for part in parts
     )
     return Program(
         kinds=bytes(made.kinds),
@@ -162,8 +168,10 @@ def program_of(trees: Sequence[Tree]) -> Program:
         entries=entries,
         nodes_of_bits=tuple(made.nodes_of_bits),
         matching=bits_of_sets.get(MATCHED, 0),
-        classes=classes,
-        takers=takers,
+        classes=bytes(classes),
+        takers=tuple(
+            reduce(or_, (bits for each, bits in bits_of_sets.items() if each & part), 0) for part in parts
+        ),
         sides=sides if looks else b"",
         least=min(map(least_width, trees), default=0),
     )

@@ -33,8 +33,11 @@ class Plan:
     otherwise: int
     """The Verdict of keys that match none."""
     texts: Program
+    """All patterns of texts, which tells those that may match."""
+    patterns: tuple[Program, ...]
+    """Each of them."""
     actions: bytes
-    """MASK, HASH or DROP for what each pattern of texts matches."""
+    """MASK, HASH or DROP for what each pattern matches."""
     checks: bytes
     """1: what the pattern finds has to be a card number."""
     mask: str

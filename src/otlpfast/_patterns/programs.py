@@ -2,10 +2,13 @@
 
 A program is a graph of nodes. TAKE goes on with one byte, the others without any: FORK to the first of two
 that leads to a match, EDGE where the place is of its kind, MARK notes where a secret begins or ends, MATCH is
-the end. Which TAKE and MATCH nodes lead to a match from a place of a text is a set, and the set for a place
-follows from that of the next place and the byte between them. So both implementations read a text once from
-its end, with the sets they have met kept as states of an automaton, and then follow each match from its
-start, by the first way that leads on. Each byte is looked at a few times, whatever the pattern is.
+the end.
+
+A text is first read from its start, by all patterns at once and with no notice of edges: that tells which of
+them may match anywhere. Each of those then reads it from its end. Which TAKE and MATCH nodes lead to a match
+from a place is a set, and the set for a place follows from that of the next one and the byte between them.
+Where a match starts, it is followed by the first way that leads on. Sets that were met are kept as states of
+automata: each byte is looked at a few times, whatever the pattern is.
 """
 
 from __future__ import annotations
@@ -63,7 +66,7 @@ class Program:
     """The first node of each pattern."""
     nodes_of_bits: tuple[int, ...]
     matching: int
-    """The bits of MATCH nodes."""
+    """The bits of MATCH nodes: of each pattern the first bit, which those of its other nodes follow."""
     classes: bytes
     """Of each byte: bytes of a class are alike to every pattern."""
     takers: tuple[int, ...]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from .._patterns.plans import HASH_DIGITS, Plan, Verdict
 from .._scopes import ScopeTable
 from .buffers import utf8
-from .matching import Automaton, Match
+from .matching import Automaton, Match, Search, Sieve
 
 _MAX_KEYS = 1024
 _DIGITS = b"0123456789"
@@ -72,7 +72,8 @@ class Redactor:
         self._plan = plan
         self._mask = utf8(plan.mask)
         self._keys = Automaton(plan.keys)
-        self._texts = Automaton(plan.texts)
+        self._sieve = Sieve(plan.texts)
+        self._patterns = [Automaton(program) for program in plan.patterns]
         self._known: dict[str, int] = {}
         self.otherwise = plan.otherwise
         self.scope_table: ScopeTable | None = None  # see queue.py
@@ -80,7 +81,7 @@ class Redactor:
     @property
     def steps(self) -> int:
         """Bytes read and nodes visited so far: what the time is proportional to."""
-        return self._keys.steps + self._texts.steps
+        return self._sieve.steps + sum(each.steps for each in (self._keys, *self._patterns))
 
     def action(self, key: str) -> int:
         """The Verdict for an attribute's key."""
@@ -112,21 +113,41 @@ class Redactor:
     def clean_bytes(self, data: bytes) -> bytes:
         """The same of UTF-8."""
         parts, end = [], 0
-        for match in self._texts.matches(data, self._check):
-            parts += [data[end : match.secret_start], self._instead(data, match)]
+        for match, pattern in self._matches(data):
+            parts += [data[end : match.secret_start], self._instead(data, match, pattern)]
             end = match.secret_end
         return b"".join([*parts, data[end:]]) if parts else data
+
+    def finds(self, data: bytes) -> bool:
+        """Whether a pattern finds something in that UTF-8."""
+        return next(self._matches(data), None) is not None
+
+    def _matches(self, data: bytes) -> Iterator[tuple[Match, int]]:
+        """All of them from left to right: at a place the first pattern that matches has it."""
+        searches = {pattern: Search(self._patterns[pattern], data) for pattern in self._sieve.sift(data)}
+        while True:
+            starts = [(search.start, pattern) for pattern, search in searches.items() if search.start >= 0]
+            if not starts:
+                return
+            start, pattern = min(starts)
+            match = searches[pattern].match()
+            if self._plan.checks[pattern]:
+                end = card_end(data, start)
+                if not end:
+                    searches[pattern].go_on(start + 1)
+                    continue
+                match = Match(start, end, start, end)
+            yield match, pattern
+            for search in searches.values():
+                search.go_on(match.end)
 
     def hash(self, value: str | bytes) -> str:
         """The keyed hash of a text, or of bytes: 16 hexadecimal digits of HMAC-SHA256."""
         data = utf8(value) if isinstance(value, str) else bytes(value)
         return hmac.new(self._plan.hash_key, data, "sha256").hexdigest()[:HASH_DIGITS]
 
-    def _check(self, pattern: int, data: bytes, start: int) -> int:
-        return card_end(data, start) if self._plan.checks[pattern] else -1
-
-    def _instead(self, data: bytes, match: Match) -> bytes:
-        action = self._plan.actions[match.pattern]
+    def _instead(self, data: bytes, match: Match, pattern: int) -> bytes:
+        action = self._plan.actions[pattern]
         if action == Verdict.HASH:
             return self.hash(data[match.secret_start : match.secret_end]).encode()
         return self._mask if action == Verdict.MASK else b""
