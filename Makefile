@@ -129,7 +129,7 @@ clean: ## everything that was built or installed here
 # Under sanitizers runs what drives the native code, but for what forks after gRPC has made threads: a child whose
 # parent held the sanitizer's lock waits for ever.
 SANITIZED_TESTS := $(wildcard $(patsubst %,tests/test_%.py,batch buffers counters encode* impl memory parse pool* \
-    processor* propagation propagation_w3c sampling_rules selfmetrics simple* trace_* wire))
+    processor* propagation propagation_w3c redaction* sampling_rules selfmetrics simple* trace_* wire))
 NOT_SANITIZED := $(patsubst %,--ignore=%,tests/test_trace_current.py \
     $(filter-out $(SANITIZED_TESTS),$(wildcard tests/test_*.py)))
 

@@ -151,7 +151,7 @@ def sampled_out_with() -> Callable[[int], None]:
     return with_current_span(sampler=ALWAYS_OFF)
 
 
-def set_attribute() -> Callable[[int], None]:
+def set_attribute(**options: Any) -> Callable[[int], None]:
     def work(tracer: Any, times: int) -> None:
         for _ in range(times):
             span = tracer.start_span("span")
@@ -167,7 +167,25 @@ def set_attribute() -> Callable[[int], None]:
             span.set_attribute("app.tenant", "atlas")
             span.end()
 
-    return native(work)
+    return native(work, **options)
+
+
+def redacted_by_keys() -> Callable[[int], None]:
+    """Spans of which there is nothing to hide, here and below."""
+    from otlpfast.redaction import RedactionRules
+
+    from .spans import LARGE
+
+    rules = RedactionRules(keys=RedactionRules.default().keys)
+    return set_attribute(room={**LARGE, "redaction": rules})
+
+
+def redacted() -> Callable[[int], None]:
+    from otlpfast.redaction import RedactionRules
+
+    from .spans import LARGE
+
+    return set_attribute(room={**LARGE, "redaction": RedactionRules.default()})
 
 
 def set_attributes_5() -> Callable[[int], None]:
@@ -237,6 +255,8 @@ OPERATIONS: dict[str, Callable[[], Callable[[int], None]]] = {
     "start_span, end": start_end,
     "with start_as_current_span": with_current_span,
     "start_span, 10 × set_attribute, end": set_attribute,
+    "the same, redacted by keys": redacted_by_keys,
+    "the same, by the default rules": redacted,
     "start_span, set_attributes of 5, end": set_attributes_5,
     "start_span, add_event with 2 attributes, end": add_event_2,
     "with start_as_current_span, sampled out": sampled_out_with,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .export import OTLPSpanExporter
     from .pool import SpanPool, SpanWrapper
     from .processor import BatchSpanProcessor, SimpleSpanProcessor
+    from .redaction import RedactionRules
     from .spanmetrics import SpanMetricsProcessor
     from .trace import Span, Tracer, TracerProvider
 
@@ -45,6 +46,7 @@ __all__ = [
     "ContextPatch",
     "ExportOutcome",
     "OTLPSpanExporter",
+    "RedactionRules",
     "SignalFlush",
     "SimpleSpanProcessor",
     "Span",
@@ -73,6 +75,7 @@ _HOMES = {
     "export": ("OTLPSpanExporter",),
     "pool": ("SpanPool", "SpanWrapper"),
     "processor": ("BatchSpanProcessor", "SimpleSpanProcessor"),
+    "redaction": ("RedactionRules",),
     "spanmetrics": ("SpanMetricsProcessor",),
     "trace": ("Span", "Tracer", "TracerProvider"),
     "web": (),

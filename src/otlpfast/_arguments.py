@@ -11,7 +11,9 @@ import math
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, overload
+from weakref import WeakKeyDictionary
 
 from opentelemetry.sdk.environment_variables import (
     OTEL_BSP_EXPORT_TIMEOUT,
@@ -21,11 +23,18 @@ from opentelemetry.sdk.environment_variables import (
 )
 
 from ._overload import POLICIES
-from .environment_variables import OTLPFAST_RESOURCE_TIMEOUT, OTLPFAST_SPOOL_DIR, OTLPFAST_TAIL_SAMPLING
+from .environment_variables import (
+    OTLPFAST_REDACTION,
+    OTLPFAST_RESOURCE_TIMEOUT,
+    OTLPFAST_SPOOL_DIR,
+    OTLPFAST_TAIL_SAMPLING,
+)
 
 if TYPE_CHECKING:
+    from ._impl import Redactor
     from ._spool import Spool
     from ._tail_sampling import TailSampler
+    from .redaction import RedactionRules
 
 _logger = logging.getLogger(__name__)
 
@@ -36,6 +45,9 @@ DEFAULTS = {
     OTEL_BSP_EXPORT_TIMEOUT: 30000,
     OTLPFAST_RESOURCE_TIMEOUT: 2000,
 }
+
+# One for equal rules: it gets faster with what it has seen.
+_redactors: WeakKeyDictionary[RedactionRules, Redactor] = WeakKeyDictionary()
 
 LONGEST_WAIT = threading.TIMEOUT_MAX / 2
 """In seconds; beyond it some system calls overflow."""
@@ -144,6 +156,65 @@ def spool(
     except ValueError as error:
         _logger.warning("%s is ignored, spans are not spooled: %s", OTLPFAST_SPOOL_DIR, error)
         return None
+
+
+@overload
+def redactor(rules: RedactionRules) -> Redactor: ...
+
+
+@overload
+def redactor(rules: None) -> Redactor | None: ...
+
+
+@overload
+def redactor(rules: RedactionRules | None) -> Redactor | None: ...
+
+
+def redactor(rules: RedactionRules | None) -> Redactor | None:
+    """What redacts by these rules, or by those of ``OTLPFAST_REDACTION``; None without either.
+
+    A wrong argument raises. A wrong variable is one error in the log, and the default rules are followed:
+    whoever sets it wants something hidden.
+    """
+    text = os.environ.get(OTLPFAST_REDACTION, "").strip()
+    if rules is None and not text:
+        return None
+    if rules is None:
+        rules = _rules_of(text)
+    check_rules(rules)
+    found = _redactors.get(rules)
+    if found is None:
+        found = _redactors[rules] = rules.redactor()
+    return found
+
+
+def check_rules(rules: object) -> None:
+    """TypeError for what is neither RedactionRules nor None."""
+    if rules is not None:
+        from .redaction import RedactionRules
+
+        if not isinstance(rules, RedactionRules):
+            raise TypeError(f"redaction={rules!r}: RedactionRules are allowed")
+
+
+def _rules_of(text: str) -> RedactionRules:
+    if text != "default":
+        from .redaction import RedactionRules  # which most users never need
+
+        try:
+            return RedactionRules.from_file(text)
+        except Exception as error:
+            message = "%s=%r can't be followed, THE DEFAULT RULES ARE USED: %s: %s"
+            _logger.error(message, OTLPFAST_REDACTION, text[:300], type(error).__name__, error)
+    return default_rules()
+
+
+@cache
+def default_rules() -> RedactionRules:
+    """``RedactionRules.default()``, read once."""
+    from .redaction import RedactionRules
+
+    return RedactionRules.default()
 
 
 def _open_spool(directory: str | os.PathLike[str], max_bytes: int, max_age: float) -> Spool:

@@ -9,6 +9,7 @@
 import sys
 from collections import deque
 from copy import deepcopy
+from functools import partial
 from logging import getLogger
 from os import urandom
 from threading import Lock, RLock
@@ -23,14 +24,17 @@ from cpython.number cimport PyNumber_Index
 from cpython.ref cimport Py_INCREF, PyObject
 from libc.math cimport INFINITY
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memmove, memset, strlen
 
+from otlpfast._core.cards cimport card_end
 from otlpfast._core.clock cimport monotonic_ns, now_ns
 from otlpfast._core.exchange cimport *
 from otlpfast._core.forks cimport otlpfast_forks, otlpfast_watch_forks
 from otlpfast._core.ids cimport Generator, random_bits, seed, seeded
 from otlpfast._core.pyabi cimport *
+from otlpfast._core.sha256 cimport Hmac, hmac_key, hmac_of
 from otlpfast._core.wire cimport *
 
 from opentelemetry.attributes import BoundedAttributes
@@ -90,8 +94,14 @@ IMPLEMENTATION = "c"
 include "_core/idle.pxi"
 include "_core/counters.pxi"
 include "_core/pools.pxi"
+include "_core/states.pxi"
+include "_core/machine.pxi"
+include "_core/sieve.pxi"
+include "_core/matching.pxi"
+include "_core/redaction.pxi"
 include "_core/values.pxi"
 include "_core/slots.pxi"
+include "_core/redacting.pxi"
 include "_core/rows.pxi"
 include "_core/encode.pxi"
 include "_core/buffers.pxi"

@@ -20,9 +20,11 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from . import _tap
 from ._impl import BatchBuilder, PaddedCounters, SpanQueue
 from ._log import RateLimitedLog
+from ._redacted import RedactedCopies
 from .batch import ExportOutcome, SpanBatch
 
 if TYPE_CHECKING:
+    from ._impl import Redactor
     from ._spooling import Spooling
 
 _logger = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class Delivery:
         exporter: gets encoded batches if it has ``export_batch``, spans otherwise.
         counters: those of ``_account.ACCOUNT``.
         spooling: takes what could not be delivered.
+        redactor: of spans that were not encoded as they ended.
 
     Attributes:
         exports: how many calls of the exporter have ended.
@@ -70,11 +73,17 @@ class Delivery:
     """
 
     def __init__(
-        self, exporter: SpanExporter, counters: PaddedCounters, spooling: Spooling | None = None
+        self,
+        exporter: SpanExporter,
+        counters: PaddedCounters,
+        spooling: Spooling | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self.exporter = exporter
         self.counters = counters
         self.spooling = spooling
+        self.redactor = redactor
+        self._copies = RedactedCopies(redactor) if redactor is not None else None
         self.exports = self.failures = 0
         self.durations: deque[float] = deque(maxlen=_REMEMBERED)
         self.log = RateLimitedLog(_logger)
@@ -116,9 +125,12 @@ class Delivery:
         try:
             with _Suppressed():
                 if self._export_batch is None:
-                    outcome = self._export(taken, count)
+                    assert not isinstance(taken, BatchBuilder)
+                    spans = taken if self._copies is None else self._copies.of(taken)
+                    unencodable = count - len(spans)
+                    outcome = self._export(spans)
                 else:
-                    with _batch(taken) as batch:
+                    with _batch(taken, self.redactor) as batch:
                         unencodable = count - batch.count
                         outcome, kept, error = self._hand_over(batch, timeout, export)
         finally:
@@ -137,12 +149,14 @@ class Delivery:
         self.counters.add("rejected", outcome.rejected)
         self.counters.add("too_large", outcome.too_large)
 
-    def _export(self, taken: BatchBuilder | Sequence[ReadableSpan], count: int) -> ExportOutcome:
-        assert not isinstance(taken, BatchBuilder)
-        _tap.show_spans(taken)
+    def _export(self, spans: Sequence[ReadableSpan]) -> ExportOutcome:
+        count = len(spans)
+        if not count:
+            return ExportOutcome()
+        _tap.show_spans(spans)
         begun = time.monotonic()
         try:
-            failed = self.exporter.export(taken) is SpanExportResult.FAILURE
+            failed = self.exporter.export(spans) is SpanExportResult.FAILURE
         except Exception as error:
             self._note(begun, True)
             return self._raised(error, count)
@@ -227,7 +241,7 @@ class Delivery:
     def _store(self, taken: BatchBuilder | Sequence[ReadableSpan], count: int) -> None:
         kept = unencodable = 0
         try:
-            with _batch(taken) as batch:
+            with _batch(taken, self.redactor) as batch:
                 unencodable = count - batch.count
                 kept = self.spooling.keep((batch,)) if self.spooling and batch.count else 0
         finally:
@@ -332,12 +346,12 @@ class _Suppressed:
 
 
 @contextmanager
-def _batch(taken: BatchBuilder | Sequence[ReadableSpan]) -> Iterator[SpanBatch]:
+def _batch(taken: BatchBuilder | Sequence[ReadableSpan], redactor: Redactor | None) -> Iterator[SpanBatch]:
     """What was taken from the queue, encoded, and its memory given back at the end."""
     if isinstance(taken, BatchBuilder):
         builder = taken
     else:
-        builder = BatchBuilder()
+        builder = BatchBuilder(redactor)
         for span in taken:
             builder.add(span)
     batch = SpanBatch(builder.finish())

@@ -28,6 +28,7 @@ CompositePropagator = core.CompositePropagator
 EventPool = core.EventPool
 PaddedCounters = core.PaddedCounters
 RateLimiter = core.RateLimiter
+Redactor = core.Redactor
 Route = core.Route
 Span = core.Span
 SpanBuffer = core.SpanBuffer

@@ -8,6 +8,8 @@ import os
 import threading
 from time import monotonic
 
+from ._shown import is_redacting, shown
+
 _here = threading.local()
 
 
@@ -37,6 +39,8 @@ def warn(logger: logging.Logger, message: str, *args: object) -> None:
 def _warn(logger: logging.Logger, message: str, args: tuple[object, ...]) -> None:
     # A handler that raises is its own trouble, not that of whoever ends a span.
     with contextlib.suppress(Exception):
+        if is_redacting():
+            message, args = "%s", (shown(message % args if args else message),)
         logger.warning(message, *args)
 
 

@@ -12,7 +12,7 @@ import importlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.environment_variables import OTEL_TRACES_EXPORTER
 from opentelemetry.metrics import MeterProvider
@@ -23,10 +23,15 @@ from opentelemetry.sdk.trace import export as sdk
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ._account import Stats
-from ._arguments import seconds, sizes
+from ._arguments import redactor, seconds, sizes
 from ._components import installed
 from ._log import warn
+from ._redacted import RedactedCopies
 from .environment_variables import OTLPFAST_DISABLED
+
+if TYPE_CHECKING:
+    from ._impl import Redactor
+    from .redaction import RedactionRules
 
 __all__ = [
     "BatchSpanProcessor",
@@ -58,13 +63,14 @@ class BatchSpanProcessor(_Unaccounted, sdk.BatchSpanProcessor):
         max_export_batch_size: int | None = None,
         export_timeout_millis: float | None = None,
         *,
+        redaction: RedactionRules | None = None,
         meter_provider: MeterProvider | None = None,
         **_of_otlpfast: Any,
     ) -> None:
         # What otlpfast mends, with a warning if a variable is wrong, the SDK would raise for.
         queue_size, batch_size = sizes(max_queue_size, max_export_batch_size)
         super().__init__(
-            span_exporter,
+            _redacting(span_exporter, redaction),
             queue_size,
             seconds("schedule_delay_millis", schedule_delay_millis, OTEL_BSP_SCHEDULE_DELAY) * 1e3,
             batch_size,
@@ -84,9 +90,48 @@ class BatchSpanProcessor(_Unaccounted, sdk.BatchSpanProcessor):
 class SimpleSpanProcessor(_Unaccounted, sdk.SimpleSpanProcessor):
     """The SDK's."""
 
+    def __init__(
+        self,
+        span_exporter: SpanExporter,
+        *,
+        redaction: RedactionRules | None = None,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
+        super().__init__(_redacting(span_exporter, redaction), meter_provider=meter_provider)
+
     def shutdown(self, timeout_millis: float | None = None) -> None:
         """As the SDK's, which knows no time-out."""
         super().shutdown()
+
+
+class _RedactingExporter(SpanExporter):
+    """What is redacted stays so when otlpfast is switched off."""
+
+    def __init__(self, exporter: SpanExporter, redactor: Redactor) -> None:
+        self._exporter = exporter
+        self._copies = RedactedCopies(redactor)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_exporter":  # not there before __init__ has run, as in a copy
+            raise AttributeError(name)
+        return getattr(self._exporter, name)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """As the exporter does with redacted copies."""
+        return self._exporter.export(self._copies.of(spans))
+
+    def shutdown(self) -> None:
+        """As the exporter does."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """As the exporter does."""
+        return self._exporter.force_flush(timeout_millis)
+
+
+def _redacting(exporter: SpanExporter, rules: RedactionRules | None) -> SpanExporter:
+    found = redactor(rules)
+    return exporter if found is None else _RedactingExporter(exporter, found)
 
 
 class OTLPSpanExporter(SpanExporter):

@@ -37,7 +37,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from . import _components as components
-from ._arguments import tail_sampling
+from ._arguments import check_rules, tail_sampling
 from ._choice import DISABLED, is_true
 from ._configuration import sdk
 from ._detection import create_resource
@@ -48,12 +48,14 @@ from .environment_variables import (
     OTLPFAST_PPROF,
     OTLPFAST_PROFILE_DIR,
     OTLPFAST_QUIET,
+    OTLPFAST_REDACTION,
     OTLPFAST_SPAN_METRICS,
     OTLPFAST_WEB,
 )
 
 if TYPE_CHECKING:
     from ._tail_sampling import TailSampler
+    from .redaction import RedactionRules
 
 _logger = logging.getLogger("otlpfast.configuration")
 
@@ -73,6 +75,7 @@ class _Parts:
     span_processors: Iterable[SpanProcessor] = ()
     span_limits: SpanLimits | None = None
     make_processor: Callable[..., SpanProcessor] | None = None
+    redaction: RedactionRules | None = None
     tail_sampler: TailSampler | None = None
     tracer_configurator: Any = None
 
@@ -91,7 +94,7 @@ class _Parts:
         if is_true(OTLPFAST_SPAN_METRICS):
             from .spanmetrics import SpanMetricsProcessor
 
-            provider.add_span_processor(SpanMetricsProcessor())
+            provider.add_span_processor(SpanMetricsProcessor(redaction=self.redaction))
         for exporter in self.exporters or _page_exporters():
             made = self.make_processor(exporter) if self.make_processor else self._batch_processor(exporter)
             self.tail_sampler = getattr(made, "tail_sampler", None) or self.tail_sampler
@@ -106,6 +109,7 @@ class _Parts:
         return BatchSpanProcessor(
             exporter,
             schedule_delay_millis=None if said else getattr(exporter, "schedule_delay_millis", None),
+            redaction=self.redaction,
             tail_sampler=self.tail_sampler,
         )
 
@@ -141,6 +145,7 @@ def configure(
     exporters: Sequence[SpanExporter] | None = None,
     span_processors: Sequence[SpanProcessor] = (),
     carry_context: bool | None = None,
+    redaction: RedactionRules | None = None,
 ) -> SDKTracerProvider:
     """Makes a tracer provider and makes it the global one; what is not given comes from ``OTEL_*`` variables.
 
@@ -161,6 +166,8 @@ def configure(
         span_processors: are added before those of the exporters.
         carry_context: whether threads, executors, pools and processes take the current context with them, as
             by ``carry_context()``; by default ``OTLPFAST_CARRY_CONTEXT``, and without that they don't.
+        redaction: what is hidden of spans before they are exported; by default the rules of
+            ``OTLPFAST_REDACTION``. ``span_processors`` see spans as they are.
 
     Returns:
         The global tracer provider; the SDK's stock one while ``OTLPFAST_DISABLED`` is true.
@@ -168,7 +175,7 @@ def configure(
     Raises:
         TypeError: an argument of the wrong kind.
     """
-    _check(service_name, resource_attributes, sampler, id_generator, exporters, span_processors)
+    _check(service_name, resource_attributes, sampler, id_generator, exporters, span_processors, redaction)
     if carry_context is not None and not isinstance(carry_context, bool):
         raise TypeError(f"carry_context={carry_context!r}: True, False or None is allowed")
     if tail_sampler is not None:
@@ -194,6 +201,7 @@ def configure(
         exporters=exporters,
         span_processors=span_processors or (),
         span_limits=span_limits,
+        redaction=redaction,
         tail_sampler=tail_sampler,
         tracer_configurator=_tracer_configurator(),
     )
@@ -216,7 +224,9 @@ def _check(
     id_generator: object,
     exporters: Any,
     span_processors: Any,
+    redaction: object,
 ) -> None:
+    check_rules(redaction)
     for name, value, kind in (
         ("service_name", service_name, str),
         ("resource_attributes", resource_attributes, Mapping),
@@ -404,10 +414,13 @@ def _by_the_sdk(signal: Any, variable: str, set_up: Callable[[list[str]], None])
 
 def _configure_stock(configure: Callable[..., None], arguments: Mapping[str, Any]) -> None:
     """The SDK's own configurator, that finds an exporter also where the official ones are not installed."""
-    from ._stock import without_missing_exporters
+    from ._stock import BatchSpanProcessor, without_missing_exporters
 
+    settings = dict(arguments)
+    if components.variable(OTLPFAST_REDACTION):
+        settings.setdefault("export_span_processor", BatchSpanProcessor)
     with without_missing_exporters():
-        configure(**arguments)
+        configure(**settings)
 
 
 def _configure_by_file(path: str) -> None:

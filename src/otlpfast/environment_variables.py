@@ -30,6 +30,9 @@ OTLPFAST_PROFILE_DIR = "OTLPFAST_PROFILE_DIR"
 OTLPFAST_QUIET = "OTLPFAST_QUIET"
 """``true``: no start-up line. Default: false; it is set for the children of a process that wrote its line."""
 
+OTLPFAST_REDACTION = "OTLPFAST_REDACTION"
+"""``default``, or a JSON file with rules: what is hidden before spans are encoded. Default: nothing."""
+
 OTLPFAST_RESOURCE_TIMEOUT = "OTLPFAST_RESOURCE_TIMEOUT"
 """How long the start waits for resource detectors, in milliseconds. Default: 2000."""
 

@@ -26,6 +26,7 @@ from ._arguments import (
     LONGEST_WAIT,
     check_exporter,
     policy,
+    redactor,
     seconds,
     sizes,
     spool,
@@ -38,6 +39,7 @@ from ._delivery import Delivery, takes_batches
 from ._impl import PaddedCounters, SpanQueue
 from ._log import RateLimitedLog
 from ._overload import Block, DropOldest
+from ._shown import redact_by
 from ._spiller import Spiller
 from ._spooling import Spooling
 from ._worker import Worker
@@ -45,6 +47,7 @@ from .selfmetrics import publish, publish_queue
 
 if TYPE_CHECKING:
     from ._tail_sampling import TailSampler
+    from .redaction import RedactionRules
 
 _logger = logging.getLogger(__name__)
 
@@ -97,6 +100,8 @@ class BatchSpanProcessor(SpanProcessor):
             later one. One directory for each destination; any number of processes can share it.
         spool_max_bytes: how many bytes each process may keep there. More are dropped, as ``export_failed``.
         spool_max_age: seconds after which what is kept there is too old and dropped, as ``export_failed``.
+        redaction: what is hidden before a span is encoded, exported or shown anywhere, or the rules of
+            ``OTLPFAST_REDACTION``. An exporter of spans gets redacted copies.
         tail_sampler: decides which traces are exported, once they have ended; ``OTLPFAST_TAIL_SAMPLING``.
             Others are counted as dropped, ``sampled_out``. Until then spans count as queued, but not as a
             part of ``max_queue_size`` and ``max_queue_bytes``.
@@ -124,11 +129,13 @@ class BatchSpanProcessor(SpanProcessor):
         spool_dir: str | os.PathLike[str] | None = None,
         spool_max_bytes: int = 512 * 1024 * 1024,
         spool_max_age: float = 86_400,
+        redaction: RedactionRules | None = None,
         tail_sampler: TailSampler | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
         check_exporter(span_exporter)
         check_meter_provider(meter_provider)
+        self._redactor = redactor(redaction)
         queue_size, batch_size = sizes(max_queue_size, max_export_batch_size)
         self._delay = seconds("schedule_delay_millis", schedule_delay_millis, OTEL_BSP_SCHEDULE_DELAY)
         self._export_timeout = seconds(
@@ -137,7 +144,11 @@ class BatchSpanProcessor(SpanProcessor):
         self.span_exporter = span_exporter
         self.tail_sampler = tail_sampling(tail_sampler)
         self._queue = SpanQueue(
-            queue_size, whole("max_queue_bytes", max_queue_bytes), batch_size, self.tail_sampler
+            queue_size,
+            whole("max_queue_bytes", max_queue_bytes),
+            batch_size,
+            self._redactor,
+            self.tail_sampler,
         )
         self._patience = seconds("block_timeout_millis", block_timeout_millis)
         self._encodes = takes_batches(span_exporter)
@@ -149,6 +160,7 @@ class BatchSpanProcessor(SpanProcessor):
         self._start_anew()
         _life.watch(self)
         _tap.introduce(self)
+        redact_by(self._redactor, self)
         _signals.follow_variable()
         publish_queue(self, "batching_span_processor", meter_provider)
 
@@ -156,7 +168,7 @@ class BatchSpanProcessor(SpanProcessor):
         # In a forked child as well: the parent's threads and locks are the parent's.
         counters = self._queue.counters
         spooling = Spooling(self._spool, counters) if self._spool else None
-        self._delivery = Delivery(self.span_exporter, counters, spooling)
+        self._delivery = Delivery(self.span_exporter, counters, spooling, self._redactor)
         self._log = RateLimitedLog(_logger)
         block = Block(
             self._queue, self._patience, lambda: self._worker.exports_here(), lambda: self._worker.hurry()
@@ -354,21 +366,30 @@ class SimpleSpanProcessor(SpanProcessor):
 
     Args:
         span_exporter: gets an encoded batch of one span if it has ``export_batch``, the span otherwise.
+        redaction: as that of ``BatchSpanProcessor``.
         meter_provider: where ``otel.sdk.processor.*`` metrics go, if
             ``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED`` is true.
 
     Raises:
-        TypeError: the exporter is none.
+        TypeError: the exporter, or what is given as rules, is none.
     """
 
-    def __init__(self, span_exporter: SpanExporter, *, meter_provider: MeterProvider | None = None) -> None:
+    def __init__(
+        self,
+        span_exporter: SpanExporter,
+        *,
+        redaction: RedactionRules | None = None,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
         check_exporter(span_exporter)
         check_meter_provider(meter_provider)
+        self._redactor = redactor(redaction)
         self.span_exporter = span_exporter
         self.encodes_at_once = takes_batches(span_exporter)
         self._shut = False
         self._start_anew()
         _tap.introduce(self)
+        redact_by(self._redactor, self)
         publish(self, "simple_span_processor", meter_provider)
 
     def _after_fork(self) -> None:
@@ -378,7 +399,7 @@ class SimpleSpanProcessor(SpanProcessor):
     def _start_anew(self) -> None:
         self._pid = os.getpid()
         self._counters = PaddedCounters(ACCOUNT)
-        self._delivery = Delivery(self.span_exporter, self._counters)
+        self._delivery = Delivery(self.span_exporter, self._counters, redactor=self._redactor)
         # Re-entrant: a signal handler or the exporter itself may end a span while its thread exports another.
         self._lock = threading.RLock()
 

@@ -6,17 +6,22 @@ import itertools
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics
 from opentelemetry.metrics import MeterProvider, Observation
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
+from ._arguments import redactor
 from ._checks import check_meter_provider, whole_number
 from ._instruments import component, instruments
 from ._log import RateLimitedLog
 from ._recording import Recorder, Series
+from ._redacted import redacted_pairs
+
+if TYPE_CHECKING:
+    from .redaction import RedactionRules
 
 _logger = logging.getLogger(__name__)
 
@@ -51,6 +56,7 @@ class SpanMetricsProcessor(SpanProcessor):
         exclude_dimensions: which of the four attributes are left out.
         max_series: how many sets of attributes are told apart. Spans beyond that count for one with the only
             attribute ``otel.metric.overflow=true`` (specification: metrics/sdk.md, "Cardinality limits").
+        redaction: what is hidden in these attributes; by default the rules of ``OTLPFAST_REDACTION``.
 
     Raises:
         TypeError, ValueError: an argument of the wrong kind or out of range.
@@ -68,6 +74,7 @@ class SpanMetricsProcessor(SpanProcessor):
         dimensions: Sequence[str] | Mapping[str, str | None] = (),
         exclude_dimensions: Sequence[str] = (),
         max_series: int = 1000,
+        redaction: RedactionRules | None = None,
     ) -> None:
         check_meter_provider(meter_provider)
         if unit not in _NANOSECONDS:
@@ -78,6 +85,7 @@ class SpanMetricsProcessor(SpanProcessor):
         self._max_series = whole_number("max_series", max_series, 1, 1_000_000)
         self._dimensions = _dimensions(dimensions)
         self._excluded = _names("exclude_dimensions", exclude_dimensions)
+        self._redactor = redactor(redaction)
         self._series: dict[tuple[object, ...], Series] = {}
         self._closed = False
         self._log = RateLimitedLog(_logger)
@@ -151,7 +159,7 @@ class SpanMetricsProcessor(SpanProcessor):
         for (name, _), value in zip(self._dimensions, self._values_of(span), strict=True):
             if value is not None:
                 attributes[name] = _plain(value[1] if isinstance(value, tuple) else value)
-        return attributes
+        return attributes if self._redactor is None else redacted_pairs(attributes, self._redactor)
 
     def force_flush(self, timeout_millis: float | None = _FLUSH_MILLIS) -> bool:
         """Has all spans that have ended recorded; whether that took no longer than allowed."""

@@ -4,6 +4,16 @@ _buffer_pool = BufferPool()
 _scope_table = ScopeTable(encode_resource, encode_scope)
 
 
+cdef object scope_table_of(Redactor redactor):
+    if redactor is None:
+        return _scope_table
+    if redactor.scope_table is None:
+        redactor.scope_table = ScopeTable(
+            partial(encode_resource, redactor=redactor), partial(encode_scope, redactor=redactor)
+        )
+    return redactor.scope_table
+
+
 @cython.final
 @cython.no_gc
 cdef class _Group:
@@ -44,8 +54,12 @@ cdef enum:  # beside the encoder's outcomes
 
 @cython.final
 cdef class BatchBuilder:
-    """Encodes spans into one batch, grouped by resource and scope in the order of their first span."""
+    """Encodes spans into one batch, grouped by resource and scope in the order of their first span.
 
+    ``redactor`` redacts them, and their resources and scopes.
+    """
+
+    cdef Redactor redactor
     cdef list groups
     cdef dict by_key
     cdef _Group last
@@ -55,7 +69,8 @@ cdef class BatchBuilder:
     cdef readonly Py_ssize_t count
     cdef readonly Py_ssize_t nbytes
 
-    def __cinit__(self):
+    def __cinit__(self, Redactor redactor=None):
+        self.redactor = redactor
         self.groups = []
         self.by_key = {}
         self.usual_size = 256
@@ -91,7 +106,7 @@ cdef class BatchBuilder:
 
     cdef _Group find_equal(self, resource, scope):
         cdef _Group group, fresh
-        entry = _scope_table.entry(resource, scope)
+        entry = scope_table_of(self.redactor).entry(resource, scope)
         fresh = _Group.__new__(_Group)
         fresh.buffers = []
         fresh.entry, fresh.resource, fresh.scope = entry, resource, scope
@@ -121,7 +136,7 @@ cdef class BatchBuilder:
             return NO_MEMORY
         w = &group.tail.out
         before = w.pos
-        outcome = put_span(w, span, plain)
+        outcome = put_span(w, span, plain, redactor_pointer(self.redactor))
         if outcome != OK:
             return outcome
         size = w.pos - before

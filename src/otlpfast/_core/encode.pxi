@@ -67,27 +67,30 @@ cdef int put_attributes(
     cdef PyObject *pairs
     cdef PyObject *dropped
     cdef int outcome
+    e.left_out = 0
     if attributes == NULL or attributes == py_none:
         return OK
     if is_exact_dict(attributes):
-        return put_pairs(e, tag, attributes, depth)
+        outcome = put_pairs(e, tag, attributes, depth)
+        return outcome if outcome != OK else put_dropped(e.out, dropped_tag, e.left_out)
     if type_of(attributes) != _bounded_attributes:
         return BAIL
     pairs = field(attributes, F_DICT)
     dropped = field(attributes, F_DROPPED)
     outcome = BAIL if pairs == NULL or not is_exact_dict(pairs) else put_pairs(e, tag, pairs, depth)
     if outcome == OK:
-        outcome = put_count(e.out, dropped_tag, dropped)
+        outcome = put_count(e.out, dropped_tag, dropped, e.left_out)
     drop(pairs)
     drop(dropped)
     return outcome
 
 
-cdef int put_count(Writer *w, uint8_t tag, PyObject *count) noexcept:
-    # A uint32 field, left out where it is zero.
+cdef int put_count(Writer *w, uint8_t tag, PyObject *count, Py_ssize_t more) noexcept:
+    # The sum as a uint32 field, left out where it is zero.
     cdef uint64_t number
     if count == NULL or not is_int(count) or not otlpfast_uint64(count, &number) or number > 0xFFFFFFFF:
         return BAIL
+    number = min(number + <uint64_t> more, <uint64_t> 0xFFFFFFFF)
     if number:
         if not room(w, 16):
             return NO_MEMORY
@@ -212,6 +215,7 @@ cdef int put_event(Encoding *e, PyObject *event) noexcept:
     cdef PyObject *name
     cdef PyObject *timestamp
     cdef PyObject *attributes
+    cdef PyObject *outer
     cdef size_t start
     cdef int outcome
     if type_of(event) != _event_type:
@@ -222,10 +226,12 @@ cdef int put_event(Encoding *e, PyObject *event) noexcept:
     start = begin(w, 1)
     name, timestamp, attributes = field(event, F_NAME), field(event, F_TIMESTAMP), field(event, F_ATTRIBUTES)
     outcome = put_time(w, 0x09, timestamp)
+    outer = enter(e, OF_EVENT, name)
     if outcome == OK:
-        outcome = put_name(w, 0x12, name)
+        outcome = put_label(e, OF_EVENT, 0x12, name)
     if outcome == OK:
         outcome = put_attributes(e, 0x1A, 0x20, attributes, 1)
+    e.redactor = outer
     drop(name)
     drop(timestamp)
     drop(attributes)
@@ -238,6 +244,7 @@ cdef int put_link(Encoding *e, PyObject *link) noexcept:
     cdef Writer *w = e.out
     cdef PyObject *link_context
     cdef PyObject *attributes
+    cdef PyObject *outer = enter(e, OF_LINK, NULL)
     cdef Context context
     cdef size_t start
     cdef int outcome
@@ -254,6 +261,7 @@ cdef int put_link(Encoding *e, PyObject *link) noexcept:
         outcome = put_trace_state(w, 0x1A, context.trace_state)
     if outcome == OK:
         outcome = put_attributes(e, 0x22, 0x28, attributes, 1)
+    e.redactor = outer
     drop(link_context)
     drop(attributes)
     if outcome != OK:
@@ -288,7 +296,7 @@ cdef int put_items(Encoding *e, PyObject *items, bint links) noexcept:
         outcome = put_link(e, item) if links else put_event(e, item)
         drop(item)
     if outcome == OK and holder != NULL:
-        outcome = put_count(e.out, 0x70 if links else 0x60, dropped)
+        outcome = put_count(e.out, 0x70 if links else 0x60, dropped, 0)
     drop(holder)
     drop(dropped)
     return outcome
@@ -312,7 +320,7 @@ cdef int put_status(Encoding *e, PyObject *status) noexcept:
         return BAIL
     start = begin(w, 1)
     code, description = field(status, F_STATUS_CODE), field(status, F_DESCRIPTION)
-    outcome = put_name(w, 0x12, description)
+    outcome = put_label(e, OF_STATUS, 0x12, description)
     drop(description)
     drop(code)  # compared only: the enumeration holds its members
     if outcome != OK:
@@ -357,7 +365,7 @@ cdef int put_fields(Encoding *e, PyObject **fields) noexcept:
         put_byte(w, 0x22)
         put_byte(w, 8)
         put_big_endian(w, parent.span)
-    outcome = put_name(w, 0x2A, fields[F_NAME])
+    outcome = put_label(e, OF_SPAN, 0x2A, fields[F_NAME])
     if outcome == OK and not room(w, 64):
         return NO_MEMORY
     if outcome == OK:
@@ -428,12 +436,12 @@ cdef int put_own(Encoding *e, _NativeSpan span) noexcept:
         if span.parent_ids.remote:
             flags |= 0x200
     w.pos = p - w.data
-    if type_of(name) == py_str_type and is_short_ascii(name) and text_length(name):
+    if e.redactor == NULL and type_of(name) == py_str_type and is_short_ascii(name) and text_length(name):
         if not room(w, text_length(name) + 32):
             return NO_MEMORY
         w.pos = text_at(w.data + w.pos, 0x2A, ascii_data(name), text_length(name)) - w.data
     else:
-        outcome = put_name(w, 0x2A, name)
+        outcome = put_label(e, OF_SPAN, 0x2A, name)
         if outcome != OK:
             return outcome
         if not room(w, 32):
@@ -493,6 +501,7 @@ cdef inline int put_contents(Encoding *e, _NativeSpan span) noexcept:
 cdef int put_events(Encoding *e, Rows *events) noexcept:
     cdef Writer *w = e.out
     cdef Row *row
+    cdef PyObject *outer
     cdef Py_ssize_t i
     cdef size_t start
     cdef int outcome
@@ -510,10 +519,12 @@ cdef int put_events(Encoding *e, Rows *events) noexcept:
             outcome = OK
         else:
             outcome = put_time(w, 0x09, row.timestamp)
+        outer = enter(e, OF_EVENT, row.subject)
         if outcome == OK:
-            outcome = put_name(w, 0x12, row.subject)
+            outcome = put_label(e, OF_EVENT, 0x12, row.subject)
         if outcome == OK:
             outcome = put_slots(e, 0x1A, 0x20, &row.attributes, 1)
+        e.redactor = outer
         if outcome != OK:
             return outcome
         if not end(w, start, 1):
@@ -534,12 +545,14 @@ cdef int put_dropped(Writer *w, uint8_t tag, Py_ssize_t dropped) noexcept:
 
 cdef int put_links(Encoding *e, Rows *links) noexcept:
     cdef Context context
+    cdef PyObject *outer
     cdef Py_ssize_t i
     cdef size_t start
     cdef int outcome
     e.items -= links.count
     if e.items < 0:
         return BAIL
+    outer = enter(e, OF_LINK, NULL)
     for i in range(links.count):
         if not room(e.out, 64):
             return NO_MEMORY
@@ -555,6 +568,7 @@ cdef int put_links(Encoding *e, Rows *links) noexcept:
             return outcome
         if not put_link_flags(e.out, &context) or not end(e.out, start, 1):
             return NO_MEMORY
+    e.redactor = outer
     return put_dropped(e.out, 0x70, links.dropped)
 
 
@@ -575,9 +589,10 @@ cdef inline bint is_small(_NativeSpan span) noexcept:
     )
 
 
-cdef int put_span(Writer *w, PyObject *span, bint plain) noexcept:
+cdef int put_span(Writer *w, PyObject *span, bint plain, PyObject *redactor) noexcept:
     # A ScopeSpans.spans entry: tag, length, Span. On anything but OK the writer's position is where it was.
-    cdef Encoding encoding = Encoding(w, plain, _max_items)
+    # redactor: a Redactor, or NULL.
+    cdef Encoding encoding = Encoding(w, plain, _max_items, redactor, VERDICT_KEEP, 0)
     cdef size_t before = w.pos
     cdef size_t start
     cdef int outcome
@@ -587,6 +602,8 @@ cdef int put_span(Writer *w, PyObject *span, bint plain) noexcept:
     if not room(w, 128):
         w.failed = False
         return NO_MEMORY
+    if redactor != NULL:
+        encoding.verdict = (<Redactor> redactor).otherwise
     put_byte(w, 0x12)
     if is_own_span(span):
         width = 1 if is_small(<_NativeSpan> span) else 2
@@ -622,11 +639,11 @@ cdef int sampled(PyObject *span) noexcept:
 
 
 cdef tuple encode_entity(
-    object attributes, uint8_t tag, uint8_t dropped_tag, list strings, object schema_url
+    object attributes, uint8_t tag, uint8_t dropped_tag, list strings, object schema_url, Redactor redactor
 ):
     # A Resource or InstrumentationScope as field 1 of what holds it, and its schema URL as field 3.
     cdef Writer w = Writer(NULL, 0, 0, False)
-    cdef Encoding e = Encoding(&w, True, _max_items)
+    cdef Encoding e = Encoding(&w, True, _max_items, redactor_pointer(redactor), VERDICT_SCAN, 0)
     cdef size_t start
     cdef uint8_t string_tag = 0x0A
     cdef int outcome = OK
@@ -645,7 +662,7 @@ cdef tuple encode_entity(
         if outcome == OK:
             outcome = put_pairs(&e, tag, <PyObject *> pairs, 1)
         if outcome == OK and dropped_tag:
-            outcome = put_count(&w, dropped_tag, <PyObject *> dropped)
+            outcome = put_count(&w, dropped_tag, <PyObject *> dropped, 0)
         if outcome != OK or not end(&w, start, 1):
             raise MemoryError
         head = PyBytes_FromStringAndSize(<char *> w.data, w.pos)
@@ -657,20 +674,20 @@ cdef tuple encode_entity(
         free(w.data)
 
 
-def encode_resource(resource):
+def encode_resource(resource, Redactor redactor=None):
     """A Resource as the (head, tail) of a ResourceSpans: field 1, and field 3 with the schema URL.
 
     None is an empty one.
     """
     schema_url = plain_text(getattr(resource, "schema_url", None) or "")
-    return encode_entity(getattr(resource, "attributes", None), 0x0A, 0, [], schema_url)
+    return encode_entity(getattr(resource, "attributes", None), 0x0A, 0, [], schema_url, redactor)
 
 
-def encode_scope(scope):
+def encode_scope(scope, Redactor redactor=None):
     """An InstrumentationScope as the (head, tail) of a ScopeSpans: field 1, and field 3 with the schema URL.
 
     None is an empty one.
     """
     schema_url = plain_text(getattr(scope, "schema_url", None) or "")
     strings = [plain_text(getattr(scope, name, None) or "") for name in ("name", "version")]
-    return encode_entity(getattr(scope, "attributes", None), 0x1A, 0x20, strings, schema_url)
+    return encode_entity(getattr(scope, "attributes", None), 0x1A, 0x20, strings, schema_url, redactor)

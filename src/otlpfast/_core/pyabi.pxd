@@ -120,6 +120,23 @@ cdef extern from *:
         return (size_t)(p - out);
     }
 
+    /* Whether these bytes are the UTF-8 of a text, as Python decodes it. */
+    static int otlpfast_is_utf8(const uint8_t *p, Py_ssize_t n) {
+        const uint8_t *end = p + n;
+        while (p < end) {
+            uint8_t c = *p++, low = 0x80, high = 0xBF;
+            int more = c < 0x80 ? 0 : c < 0xC2 ? -1 : c < 0xE0 ? 1 : c < 0xF0 ? 2 : c < 0xF5 ? 3 : -1;
+            if (more < 0 || end - p < more) return 0;
+            if (c == 0xE0) low = 0xA0;
+            if (c == 0xED) high = 0x9F;
+            if (c == 0xF0) low = 0x90;
+            if (c == 0xF4) high = 0x8F;
+            for (; more; more--, low = 0x80, high = 0xBF)
+                if (*p < low || *p++ > high) return 0;
+        }
+        return 1;
+    }
+
     /* The most bytes that one character of this string takes in UTF-8. */
     static inline Py_ssize_t otlpfast_widest(PyObject *text) {
         switch (PyUnicode_KIND(text)) { case 1: return 2; case 2: return 3; default: return 4; }
@@ -164,6 +181,7 @@ cdef extern from *:
     bint otlpfast_negative "OTLPFAST_NEGATIVE"(PyObject *number) noexcept nogil
     bint otlpfast_ready "OTLPFAST_READY"(PyObject *text) noexcept
     size_t otlpfast_utf8(PyObject *text, uint8_t *out) noexcept nogil
+    bint otlpfast_is_utf8(const uint8_t *data, Py_ssize_t n) noexcept nogil
     Py_ssize_t otlpfast_widest(PyObject *text) noexcept nogil
     double otlpfast_half(const void *at) noexcept nogil
     bint otlpfast_same_text(PyObject *a, PyObject *b) noexcept
@@ -209,5 +227,9 @@ cdef extern from "Python.h":
     PyObject *py_bytes_type "(PyObject *)&PyBytes_Type"
     Py_ssize_t reference_count "Py_REFCNT"(PyObject *) noexcept
     object PyList_AsTuple(object)
+    char *PyOS_double_to_string(double value, char code, int precision, int flags, int *kind) noexcept
+    int Py_DTSF_ADD_DOT_0
+    void PyMem_Free(void *) noexcept
+    void PyErr_Clear() noexcept
     void keep "Py_XINCREF"(PyObject *) noexcept
     void drop "Py_XDECREF"(PyObject *) noexcept

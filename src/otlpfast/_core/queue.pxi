@@ -25,6 +25,7 @@ cdef class SpanQueue:
         max_spans: how many spans may wait.
         max_bytes: how many bytes of encoded spans may wait or be under way.
         batch_size: how many spans make a full batch.
+        redactor: of what is encoded here.
         tail_sampler: decides which traces are kept; until then their spans wait beside the others, within
             its own bounds.
     """
@@ -36,6 +37,7 @@ cdef class SpanQueue:
     cdef bint is_detour  # closed, or with a tail sampler: no span goes straight into the open batch
     cdef public bint attended  # a thread takes what is put here
     cdef public object relief  # called where a span finds no room for its bytes: True once there may be
+    cdef Redactor redactor
     cdef BatchBuilder open_batch
     cdef list kept
     cdef Py_ssize_t kept_bytes
@@ -46,15 +48,17 @@ cdef class SpanQueue:
     cdef _Tail tail
 
     def __cinit__(
-        self, Py_ssize_t max_spans, Py_ssize_t max_bytes, Py_ssize_t batch_size, tail_sampler=None
+        self, Py_ssize_t max_spans, Py_ssize_t max_bytes, Py_ssize_t batch_size, Redactor redactor=None,
+        tail_sampler=None,
     ):
         self.max_spans, self.max_bytes, self.batch_size = max_spans, max_bytes, batch_size
+        self.redactor = redactor
         self.counters = PaddedCounters(ACCOUNT)
         self.ready = deque()
         self.kept = []
         self.forks = otlpfast_forks
         if tail_sampler is not None:
-            self.tail, self.is_detour = _Tail(tail_sampler), True
+            self.tail, self.is_detour = _Tail(tail_sampler, redactor), True
 
     def __dealloc__(self):
         free(self.scratch.data)
@@ -202,7 +206,7 @@ cdef class SpanQueue:
     cdef inline BatchBuilder batch_to_fill(self):
         cdef BatchBuilder batch
         if self.open_batch is None:
-            batch = BatchBuilder.__new__(BatchBuilder)
+            batch = BatchBuilder.__new__(BatchBuilder, self.redactor)
             if self.open_batch is None:  # making it may have run a finaliser that ended a span
                 self.open_batch = batch
         return self.open_batch
@@ -252,11 +256,11 @@ cdef class SpanQueue:
         # The size of a span that is kept as it is: written to scratch memory for that alone.
         cdef Py_ssize_t size
         self.scratch.pos = 0
-        if put_span(&self.scratch, <PyObject *> readable, plain) == BAIL and not plain:
+        if put_span(&self.scratch, <PyObject *> readable, plain, NULL) == BAIL and not plain:
             readable = plain_span(span)
             self.scratch.pos = 0
             if readable is not None:
-                put_span(&self.scratch, <PyObject *> readable, True)
+                put_span(&self.scratch, <PyObject *> readable, True, NULL)
         size = self.scratch.pos
         if self.scratch.cap > (1 << 20):
             free(self.scratch.data)

@@ -334,6 +334,9 @@ cdef int put_slots(Encoding *e, uint8_t tag, uint8_t dropped_tag, Slots *slots, 
     e.items -= slots.count
     if e.items < 0:
         return BAIL
+    if e.redactor != NULL:
+        outcome = put_redacted_slots(e, tag, slots, depth)
+        return outcome if outcome != OK else put_dropped(w, dropped_tag, slots.dropped + e.left_out)
     for i in range(slots.count):
         slot = &slots.at[i]
         if put_short_slot(w, tag, slot):

@@ -142,6 +142,7 @@ cdef void read_digits(uint8_t *text, size_t length, uint64_t *found) noexcept no
 cdef class _Tail:
     # The traces of one queue that wait, and how a TailSampler decides on them.
     cdef object sampler, rules
+    cdef Redactor redactor
     cdef PaddedCounters verdicts
     cdef _Traces traces
     cdef list places
@@ -155,9 +156,9 @@ cdef class _Tail:
     cdef bint errors, rules_are_of_roots
     cdef int32_t finished  # the trace of the span that came last, if nothing more is expected of that
 
-    def __cinit__(self, sampler):
+    def __cinit__(self, sampler, Redactor redactor):
         cdef Py_ssize_t i
-        self.sampler = sampler
+        self.sampler, self.redactor = sampler, redactor
         self.rules, self.rules_are_of_roots = sampler.match, sampler.rules_are_of_roots
         self.verdicts = PaddedCounters(VERDICTS)
         self.traces = _Traces(sampler.remembered_traces)
@@ -280,7 +281,7 @@ cdef class _Tail:
             return NO_MEMORY
         w.pos += sizeof(Record)
         if not kept_size:
-            outcome = put_span(w, span, plain)
+            outcome = put_span(w, span, plain, redactor_pointer(self.redactor))
             record.size = w.pos - before - sizeof(Record)
             if outcome != OK:
                 w.pos = before

@@ -13,6 +13,9 @@ cdef struct Encoding:
     Writer *out
     bint plain  # what is encoded comes from _plain: views are numeric and alive
     Py_ssize_t items  # how many more entries may come
+    PyObject *redactor  # a Redactor, or NULL
+    int verdict  # its, on the value that is being encoded; in between, on keys that no rule names
+    Py_ssize_t left_out  # attributes, of the last that were encoded
 
 cdef Py_ssize_t _max_items = MAX_ITEMS
 
@@ -186,6 +189,8 @@ cdef int put_any(Encoding *e, PyObject *value, int depth) noexcept:
     cdef Py_ssize_t n
     cdef size_t start
     if is_str(value):
+        if e.redactor != NULL and e.verdict != VERDICT_KEEP:
+            return put_scanned(e, value)
         if not otlpfast_ready(value):
             return NO_MEMORY
         if is_ascii(value):
@@ -220,6 +225,8 @@ cdef int put_any(Encoding *e, PyObject *value, int depth) noexcept:
     elif value == py_none:
         put_byte(w, 0)
     elif is_bytes(value):
+        if e.redactor != NULL and e.verdict != VERDICT_KEEP:
+            return put_scanned_bytes(e, value)
         n = bytes_length(value)
         if not room(w, n + 24):
             return NO_MEMORY
@@ -249,6 +256,8 @@ cdef int put_pairs(Encoding *e, uint8_t tag, PyObject *pairs, int depth) noexcep
     e.items -= dict_length(pairs)
     if e.items < 0:
         return BAIL
+    if e.redactor != NULL:
+        return put_redacted_pairs(e, tag, pairs, depth)
     while dict_next(pairs, &at, &key, &value):
         if not is_str(key):
             return BAIL

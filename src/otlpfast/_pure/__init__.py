@@ -12,6 +12,7 @@ from .counters import PaddedCounters
 from .pools import AttributeArray, AttributePool, EventArray, EventPool, _Pool
 from .propagation import CompositePropagator, TraceContextTextMapPropagator, W3CBaggagePropagator
 from .queue import BatchBuilder, SpanQueue, _buffer_pool, encode_spans
+from .redaction import Redactor
 from .sampling import NATIVE_SAMPLERS, RateLimiter
 from .trace import Route, Span, Tracer, span_layouts
 
@@ -31,6 +32,7 @@ __all__ = [
     "EventPool",
     "PaddedCounters",
     "RateLimiter",
+    "Redactor",
     "Route",
     "Span",
     "SpanBuffer",

@@ -11,7 +11,9 @@ from opentelemetry.trace import Link, SpanContext, StatusCode
 
 from .._plain import INT64_MAX, plain_attributes, plain_text, view_items
 from .._protobuf import varint
+from .._redacted import redacted_pairs
 from .buffers import utf8
+from .redaction import Redactor
 
 
 def _field(tag: int, body: bytes) -> bytes:
@@ -113,20 +115,25 @@ def encode_span(span: ReadableSpan) -> bytes:
     return _field(0x12, b"".join(body))
 
 
-def _entity(body: bytes, attributes: Any, tag: int, dropped: bytes, schema_url: str) -> tuple[bytes, bytes]:
-    return _field(0x0A, body + _pairs(tag, plain_attributes(attributes)) + dropped), _string(0x1A, schema_url)
+def _entity(
+    body: bytes, attributes: Any, tag: int, dropped: bytes, schema_url: str, redactor: Redactor | None
+) -> tuple[bytes, bytes]:
+    pairs = plain_attributes(attributes)
+    if redactor is not None:
+        pairs = redacted_pairs(pairs, redactor)
+    return _field(0x0A, body + _pairs(tag, pairs) + dropped), _string(0x1A, schema_url)
 
 
-def encode_resource(resource: Any) -> tuple[bytes, bytes]:
+def encode_resource(resource: Any, redactor: Redactor | None = None) -> tuple[bytes, bytes]:
     """A Resource as the (head, tail) of a ResourceSpans: field 1, and field 3 with the schema URL.
 
     None is an empty one.
     """
     schema_url = plain_text(getattr(resource, "schema_url", None) or "")
-    return _entity(b"", getattr(resource, "attributes", None), 0x0A, b"", schema_url)
+    return _entity(b"", getattr(resource, "attributes", None), 0x0A, b"", schema_url, redactor)
 
 
-def encode_scope(scope: Any) -> tuple[bytes, bytes]:
+def encode_scope(scope: Any, redactor: Redactor | None = None) -> tuple[bytes, bytes]:
     """An InstrumentationScope as the (head, tail) of a ScopeSpans: field 1, and field 3 with the schema URL.
 
     None is an empty one.
@@ -135,4 +142,5 @@ def encode_scope(scope: Any) -> tuple[bytes, bytes]:
     name, version = (plain_text(getattr(scope, name, None) or "") for name in ("name", "version"))
     attributes = getattr(scope, "attributes", None)
     dropped = _count(0x20, min(max(int(getattr(attributes, "dropped", 0)), 0), 2**32 - 1))
-    return _entity(_string(0x0A, name) + _string(0x12, version), attributes, 0x1A, dropped, schema_url)
+    strings = _string(0x0A, name) + _string(0x12, version)
+    return _entity(strings, attributes, 0x1A, dropped, schema_url, redactor)

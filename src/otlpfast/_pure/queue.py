@@ -7,15 +7,18 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._account import ACCOUNT
 from .._plain import plain_context, plain_span, plain_time
+from .._redacted import redact
 from .._request import Group, request_parts
 from .._scopes import ScopeEntry, ScopeTable
 from .buffers import BufferPool, SpanBuffer
 from .counters import PaddedCounters, Tally
 from .encode import encode_resource, encode_scope, encode_span
+from .redaction import Redactor
 from .tail import Record, Tail, Traits
 
 if TYPE_CHECKING:
@@ -27,10 +30,24 @@ _buffer_pool = BufferPool()
 _scope_table = ScopeTable(encode_resource, encode_scope)
 
 
-class BatchBuilder:
-    """Encodes spans into one batch, grouped by resource and scope in the order of their first span."""
+def _scope_table_of(redactor: Redactor | None) -> ScopeTable:
+    if redactor is None:
+        return _scope_table
+    if redactor.scope_table is None:
+        redactor.scope_table = ScopeTable(
+            partial(encode_resource, redactor=redactor), partial(encode_scope, redactor=redactor)
+        )
+    return redactor.scope_table
 
-    def __init__(self) -> None:
+
+class BatchBuilder:
+    """Encodes spans into one batch, grouped by resource and scope in the order of their first span.
+
+    ``redactor`` redacts them, and their resources and scopes.
+    """
+
+    def __init__(self, redactor: Redactor | None = None) -> None:
+        self._redactor = redactor
         self._groups: list[tuple[ScopeEntry, SpanBuffer]] = []
         self._by_key: dict[tuple[bytes, ...], list[tuple[ScopeEntry, SpanBuffer]]] = {}
         self.count = 0
@@ -55,8 +72,11 @@ class BatchBuilder:
         readable = plain_span(span)
         if readable is None:
             return 0
+        if self._redactor is not None:
+            redact(readable, self._redactor)
         data = encode_span(readable)
-        self._add_encoded(_scope_table.entry(readable.resource, readable.instrumentation_scope), data)
+        table = _scope_table_of(self._redactor)
+        self._add_encoded(table.entry(readable.resource, readable.instrumentation_scope), data)
         return len(data)
 
     def finish(self) -> list[Group]:
@@ -75,9 +95,15 @@ class SpanQueue:
     """
 
     def __init__(
-        self, max_spans: int, max_bytes: int, batch_size: int, tail_sampler: TailSampler | None = None
+        self,
+        max_spans: int,
+        max_bytes: int,
+        batch_size: int,
+        redactor: Redactor | None = None,
+        tail_sampler: TailSampler | None = None,
     ) -> None:
         self.max_spans, self.max_bytes, self.batch_size = max_spans, max_bytes, batch_size
+        self._redactor = redactor
         self.counters = PaddedCounters(ACCOUNT)
         self.closed = False
         self.attended = False  # a thread takes what is put here
@@ -168,13 +194,16 @@ class SpanQueue:
         readable = plain_span(span)
         if readable is None:
             return self._dropped("encode_error")
+        if self._redactor is not None and not keep:
+            redact(readable, self._redactor)
         data = encode_span(readable)
         while len(data) > self.max_bytes - self.nbytes:
             if len(data) > self.max_bytes:
                 return self._dropped("too_large")
             if not self._relieved(len(data)):
                 return self._dropped("queue_full")
-        entry = None if keep else _scope_table.entry(readable.resource, readable.instrumentation_scope)
+        table = _scope_table_of(self._redactor)
+        entry = None if keep else table.entry(readable.resource, readable.instrumentation_scope)
         if self.closed:  # while it was waited for room; from here on nothing comes between
             return self._dropped("shutdown")
         return self._append((entry, span if entry is None else data, len(data)))
@@ -215,8 +244,11 @@ class SpanQueue:
             return self._dropped("encode_error")
         traits = Traits.of(readable)
         rule = tail.first_rule(readable, traits.is_root)
+        if self._redactor is not None and not keep:
+            redact(readable, self._redactor)
         data = encode_span(readable)
-        entry = None if keep else _scope_table.entry(readable.resource, readable.instrumentation_scope)
+        table = _scope_table_of(self._redactor)
+        entry = None if keep else table.entry(readable.resource, readable.instrumentation_scope)
         if self.closed:
             return self._dropped("shutdown")
         kept = tail.late(traits, rule)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-COMMANDS = ("bench", "demo", "doctor", "load", "profile", "run", "spool")
+COMMANDS = ("bench", "demo", "doctor", "load", "profile", "redact", "run", "spool")
 
 _EPILOG = """\
 first minute:
@@ -20,6 +20,7 @@ first minute:
   otlpfast run --web app.py                         the same, with a live page of them
   otlpfast doctor                                   whether they would arrive
   otlpfast profile app.py                           what your program spends its CPU time on
+  otlpfast redact                                   what of your spans can be hidden, and how it looks
 
 in your program, one line switches it on:
   import otlpfast; otlpfast.configure()

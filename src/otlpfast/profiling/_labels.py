@@ -15,6 +15,7 @@ import opentelemetry.context
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.trace.propagation import _SPAN_KEY
 
+from .._shown import shown
 from .._threads import real
 from ._native import sampler
 from .profile import Label
@@ -47,7 +48,7 @@ class Work(NamedTuple):
         if self.trace_id:
             found["trace_id"], found["span_id"] = f"{self.trace_id:032x}", f"{self.span_id:016x}"
         if self.span_name:
-            found["span_name"] = self.span_name
+            found["span_name"] = shown(self.span_name)
         if self.task:
             found["task"] = self.task
         if label := names[self.thread]:

@@ -19,6 +19,8 @@ from types import MethodType
 
 from opentelemetry.trace import SpanContext
 
+from otlpfast._shown import shown
+
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
         pass

@@ -15,6 +15,7 @@ from typing import Any
 
 from opentelemetry import trace
 
+from .._shown import shown
 from . import _locks, _table
 from ._native import sampler
 from .profile import Frame, Label, Profile, Sample, Stack, ValueType
@@ -260,7 +261,7 @@ class Waits:
         if span_id:
             labels.append(("span_id", f"{span_id:016x}"))
             if span_name:
-                labels.append(("span_name", span_name))
+                labels.append(("span_name", shown(span_name)))
         if task:
             labels.append(("task", task))
         if thread:

@@ -114,7 +114,7 @@ cdef list named(const Labels *labels):
     if has_span:
         found.append(("span_id", labels.span_id[:8].hex()))
         if labels.span_name[0]:
-            found.append(("span_name", (<const char *> labels.span_name).decode()))
+            found.append(("span_name", shown((<const char *> labels.span_name).decode())))
     if labels.task[0]:
         found.append(("task", (<const char *> labels.task).decode()))
     if has_span:
