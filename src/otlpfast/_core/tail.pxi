@@ -318,7 +318,7 @@ cdef class _Tail:
         # Whether it was decided on the trace, and how. What would have had it kept changes that from now on.
         if number == NOWHERE or self.traces.at[number].decision == UNDECIDED:
             return False
-        if self.traces.at[number].decision == LEFT_OUT and self.reason_of(traits, rule) != SAMPLED_AWAY:
+        if self.traces.at[number].decision == NOT_KEPT and self.reason_of(traits, rule) != SAMPLED_AWAY:
             self.traces.at[number].decision = KEPT
         is_kept[0] = self.traces.recall(number) == KEPT
         return True
@@ -328,7 +328,7 @@ cdef class _Tail:
         cdef Trace *trace = self.traces.at[number].trace
         cdef int verdict = self.verdict(trace)
         is_kept[0] = verdict != SAMPLED_AWAY
-        self.traces.decide(number, KEPT if is_kept[0] else LEFT_OUT)
+        self.traces.decide(number, KEPT if is_kept[0] else NOT_KEPT)
         self.held -= _trace_bytes + bytes_held(trace)
         self.verdicts.count(verdict)
         if early:

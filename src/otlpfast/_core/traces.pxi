@@ -6,7 +6,7 @@ cdef enum:
     NOWHERE = -1
     UNDECIDED = 0  # decisions on a trace
     KEPT = 1
-    LEFT_OUT = 2
+    NOT_KEPT = 2
 
 cdef struct Trace:
     Writer out  # records: a Record, and the encoded span where that is not kept as it is
@@ -24,7 +24,7 @@ cdef struct Record:
     PyObject *subject  # the _Group that the span goes to, or the span itself
     Py_ssize_t size  # in bytes; less than 0 where the span is kept as it is, and none of them are here
 
-cdef struct Known:
+cdef struct KnownTrace:
     uint64_t high, low
     int32_t next  # in its bucket, or among those that are free
     int32_t older, newer
@@ -35,12 +35,12 @@ cdef struct Line:
     int32_t oldest, newest
     Py_ssize_t count
 
-cdef Py_ssize_t _trace_bytes = sizeof(Trace) + sizeof(Known) + 2 * sizeof(int32_t)  # of one without spans
+cdef Py_ssize_t _trace_bytes = sizeof(Trace) + sizeof(KnownTrace) + 2 * sizeof(int32_t)  # of one without spans
 
 
 @cython.final
 cdef class _Traces:
-    cdef Known *at
+    cdef KnownTrace *at
     cdef int32_t *buckets
     cdef int32_t capacity, idle  # of nodes; the first that is free
     cdef uint64_t secret
@@ -80,11 +80,11 @@ cdef class _Traces:
         cdef int32_t i, used = self.capacity
         cdef int32_t *bucket
         cdef int32_t *buckets
-        cdef Known *at
+        cdef KnownTrace *at
         if capacity > (1 << 29):
             return False
         buckets = <int32_t *> malloc(2 * capacity * sizeof(int32_t))
-        at = <Known *> realloc(self.at, capacity * sizeof(Known)) if buckets != NULL else NULL
+        at = <KnownTrace *> realloc(self.at, capacity * sizeof(KnownTrace)) if buckets != NULL else NULL
         if at == NULL:
             free(buckets)
             return False
@@ -104,7 +104,7 @@ cdef class _Traces:
     cdef int32_t add(self, uint64_t high, uint64_t low) noexcept:
         # A trace that is not there, the newest that waits; NOWHERE where there is no memory.
         cdef Trace *trace = <Trace *> calloc(1, sizeof(Trace))
-        cdef Known *known
+        cdef KnownTrace *known
         cdef int32_t *bucket
         cdef int32_t number
         if trace == NULL or self.idle == NOWHERE and not self.grow():
@@ -122,7 +122,7 @@ cdef class _Traces:
         return number
 
     cdef inline void line_up(self, Line *line, int32_t number) noexcept:
-        cdef Known *known = &self.at[number]
+        cdef KnownTrace *known = &self.at[number]
         known.older, known.newer = line.newest, NOWHERE
         if line.newest == NOWHERE:
             line.oldest = number
@@ -132,7 +132,7 @@ cdef class _Traces:
         line.count += 1
 
     cdef inline void step_out(self, Line *line, int32_t number) noexcept:
-        cdef Known *known = &self.at[number]
+        cdef KnownTrace *known = &self.at[number]
         if known.older == NOWHERE:
             line.oldest = known.newer
         else:
@@ -145,7 +145,7 @@ cdef class _Traces:
 
     cdef Trace *remove(self, int32_t number) noexcept:
         # Forgets the trace; what it had, which is the caller's.
-        cdef Known *known = &self.at[number]
+        cdef KnownTrace *known = &self.at[number]
         cdef Trace *trace = known.trace
         cdef int32_t *link = self.bucket(known.high, known.low)
         self.step_out(&self.waiting if known.decision == UNDECIDED else &self.decided, number)
@@ -159,7 +159,7 @@ cdef class _Traces:
 
     cdef Trace *decide(self, int32_t number, int decision) noexcept:
         # Remembers what was decided; what the trace had, which is the caller's.
-        cdef Known *known = &self.at[number]
+        cdef KnownTrace *known = &self.at[number]
         cdef Trace *trace = known.trace
         self.step_out(&self.waiting, number)
         known.trace, known.decision = NULL, decision
