@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import struct
 import tempfile
 from collections.abc import Callable
 from http.client import HTTPMessage
@@ -253,7 +254,7 @@ def requests(body: bytes) -> None:
     try:
         for glimpse in decode.glimpses(body):
             decode.details(glimpse)
-    except ValueError:
+    except (ValueError, IndexError, struct.error):  # as its head says
         pass
 
 
