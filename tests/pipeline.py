@@ -81,11 +81,11 @@ def account(
     )
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
+def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
     """Waits for what no event tells of; AssertionError where it does not come."""
-    deadline, pause = time.monotonic() + PATIENCE, threading.Event()
+    deadline, pause = time.monotonic() + patience, threading.Event()
     while not condition():
-        assert time.monotonic() < deadline, f"not in {PATIENCE} s: {what}"
+        assert time.monotonic() < deadline, f"not in {patience} s: {what}"
         pause.wait(0.002)
 
 
