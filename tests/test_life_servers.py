@@ -67,7 +67,7 @@ def server(collector: Collector, folder: Path, *command: str, **variables: str) 
     try:
         yield process
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(3 * PATIENCE)
     except BaseException:
         print(log.read_text())
         raise
@@ -182,11 +182,11 @@ def test_a_trace_goes_on_in_tasks_of_celery(collector: Collector, folder: Path) 
     command = [str(BIN / "celery"), "--app", "carried_tasks", "worker", "--pool", "prefork"]
     command += ["--concurrency", "1", "--without-mingle"]
     environment = {"PROVIDER": "otlpfast", "PYTHONPATH": os.pathsep.join([str(APPS), *sys.path])}
+    variables = {**os.environ, **environment, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": collector.endpoint}
+    send = [sys.executable, str(APPS / "carried_tasks.py")]
+    subprocess.run(send, cwd=folder, env=variables, check=True, timeout=6 * PATIENCE)
     with server(collector, folder, *command, **environment):
-        send = [sys.executable, str(APPS / "carried_tasks.py")]
-        variables = {**os.environ, **environment, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": collector.endpoint}
-        subprocess.run(send, cwd=folder, env=variables, check=True, timeout=PATIENCE)
-        until(lambda: (folder / "done").exists(), "the end of the second task")
+        until(lambda: (folder / "done").exists(), "the end of the second task", 6 * PATIENCE)
     spans = {span.span_id: span for span in collector.spans}
     [last] = [span for span in spans.values() if span.name == "found blue"]
     path = [last]
@@ -203,9 +203,10 @@ def test_celery(collector: Collector, folder: Path) -> None:
     tasks = 7
     command = [str(BIN / "celery"), "--app", "tasks", "worker", "--pool", "prefork"]
     command += ["--concurrency", str(WORKERS), "--max-tasks-per-child", "2", "--without-mingle"]
+    # Before there is a worker: who binds a queue of this broker while another does, may read half a file.
+    send = [sys.executable, str(APPS / "tasks.py"), str(tasks)]
+    subprocess.run(send, cwd=folder, check=True, timeout=6 * PATIENCE)
     with server(collector, folder, *command, PROVIDER="otlpfast") as process:
-        send = [sys.executable, str(APPS / "tasks.py"), str(tasks)]
-        subprocess.run(send, cwd=folder, check=True, timeout=PATIENCE)
-        until(lambda: len(list(folder.glob("done-*"))) == tasks, f"the end of {tasks} tasks")
+        until(lambda: len(list(folder.glob("done-*"))) == tasks, f"the end of {tasks} tasks", 6 * PATIENCE)
     assert process.returncode == 0
     assert found(collector) == (1, Counter(f"task {number}" for number in range(tasks)))
