@@ -3,12 +3,25 @@
 #
 #   PYTHON=python3.12 VENV=.venv312 make test     another interpreter
 #   make test ARGS="-k encode"                    arguments for pytest
+#   make test SDK=oldest                          with another SDK: oldest that pyproject.toml allows, newest, pre, 1.45.1
 
 PYTHON ?= python3
-VENV ?= .venv
+VENV ?= $(if $(SDK),build/sdk/$(SDK),.venv)
+SDK ?=
 ARGS ?=
 SECONDS ?= 600
 RATE ?= 20000
+
+# pip takes a pre-release of a package only where its range names one.
+OLDEST := $(shell sed -nE 's/.*"opentelemetry-sdk>=([0-9.]+)".*/\1/p' pyproject.toml)
+RANGE_oldest := ==$(OLDEST).0
+RANGE_newest := >=$(OLDEST)
+RANGE_pre := >=$(OLDEST).dev0
+ifneq ($(SDK),)
+    export PIP_CONSTRAINT := $(abspath $(VENV)).txt
+    $(shell mkdir -p $(dir $(PIP_CONSTRAINT)) && printf 'opentelemetry-%s$(or $(RANGE_$(SDK)),==$(SDK))\n' api sdk \
+        >$(PIP_CONSTRAINT))
+endif
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -20,7 +33,8 @@ SANITIZED := build/sanitize/.built
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test reliability bench plot scenarios latency service soak
-.PHONY: profiling stress growth layers builds gate bench-gate slowed lint format wheel sanitize collector gateway clean
+.PHONY: profiling stress growth layers builds gate bench-gate slowed lint format
+.PHONY: sdist wheel wheels sanitize collector gateway clean
 .PHONY: docs changelog fuzz picture
 
 help: ## this list
@@ -33,8 +47,9 @@ test: suite-c suite-py ## the test suite, on the compiled and on the pure implem
 
 # pytest, after a look whether that implementation is the one that gets loaded
 suite-%: $(BUILT) $(VENV)/.group-test
-	@OTLPFAST_IMPL=$* $(BIN)/python -c 'import otlpfast as o; \
-	    print("otlpfast", o.__version__, o.IMPLEMENTATION, flush=True); assert o.IMPLEMENTATION == "$*"'
+	@OTLPFAST_IMPL=$* $(BIN)/python -c 'import otlpfast as o; from importlib.metadata import version; \
+	    print("otlpfast", o.__version__, o.IMPLEMENTATION + ", SDK", version("opentelemetry-sdk"), flush=True); \
+	    assert o.IMPLEMENTATION == "$*"'
 	@OTLPFAST_IMPL=$* $(BIN)/python -m pytest $(ARGS)
 
 reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and on the stock SDK; docs/reliability.md
@@ -107,8 +122,20 @@ docs: $(VENV)/.group-docs ## the documentation as a site in build/site; a link t
 changelog: $(VENV)/.group-changes ## what the next release would add to CHANGELOG.md
 	@$(BIN)/towncrier build --draft --version $${VERSION:-$$(sed -n 's/^version = "\([^"]*\)".*/\1/p' pyproject.toml)} $(ARGS)
 
-wheel: $(VENV)/.group-wheel ## sdist and wheel (built from that sdist) in dist/
-	OTLPFAST_BUILD=$${OTLPFAST_BUILD:-require} OTLPFAST_PGO=$${OTLPFAST_PGO:-1} $(BIN)/python -m build --outdir dist .
+# What is built again from the same commit has the same bytes: the time in an archive is that of the commit.
+EPOCH := $${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || date +%s)}
+
+sdist: $(VENV)/.group-wheel ## sdist and pure wheel (built from that sdist) in dist/
+	@export SOURCE_DATE_EPOCH="$(EPOCH)"; OTLPFAST_BUILD=pure $(BIN)/python -m build --outdir dist .
+
+wheel: $(VENV)/.group-wheel ## sdist and compiled wheel (built from that sdist) in dist/
+	@export SOURCE_DATE_EPOCH="$(EPOCH)" OTLPFAST_BUILD=$${OTLPFAST_BUILD:-require} OTLPFAST_PGO=$${OTLPFAST_PGO:-1}; \
+	    $(BIN)/python -m build --outdir dist .
+
+PYTHONS ?= $(shell $(BIN)/python .ci/try_wheels.py --find)
+
+wheels: sdist ## wheels for PYTHONS (all that are found), each installed and tried in an empty environment
+	@export SOURCE_DATE_EPOCH="$(EPOCH)"; $(BIN)/python .ci/try_wheels.py $(PYTHONS)
 
 sanitize: $(SANITIZED) $(VENV)/.group-test ## the test suite on the compiled core under ASAN and UBSAN
 	@$(UNDER_SANITIZERS) $(BIN)/python -c 'from otlpfast import _core as core; \

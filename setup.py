@@ -1,5 +1,7 @@
 """Builds the compiled core and the compiled sampler; all else about the package stands in pyproject.toml.
 
+Wheels have a bill of materials, and a build that is repeated with SOURCE_DATE_EPOCH gives the same bytes.
+
 OTLPFAST_BUILD=auto      the default: both, or one line of warning and the pure package
 OTLPFAST_BUILD=require   both, or the build fails
 OTLPFAST_BUILD=pure      neither: a py3-none-any wheel
@@ -9,22 +11,32 @@ OTLPFAST_SANITIZE=1      the compiled core under AddressSanitizer and UndefinedB
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
-from setuptools import Extension, setup
+from setuptools import Distribution, Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 BUILDS = ("auto", "require", "pure")
+LICENSE = "Apache-2.0"
 CORE = "otlpfast._core"
 SAMPLER = "otlpfast.profiling._sampler"
 SANITIZERS = "-fsanitize=address,undefined"
@@ -185,6 +197,89 @@ class BuildNative(build_ext):
             wheel.root_is_pure = True
 
 
+def component(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    """A component of a bill of materials: a package of the index."""
+    version = more.get("version", "")
+    purl = f"pkg:pypi/{name.lower()}" + (f"@{version}" if version else "")
+    return {"type": kind, "bom-ref": purl, "name": name, **more, "purl": purl}
+
+
+def bill_of_materials(distribution: Distribution) -> str:
+    """What is in the wheel and what it needs, as CycloneDX 1.6; the same for the same inputs."""
+    ours = component(
+        "library",
+        distribution.get_name(),
+        version=distribution.get_version(),
+        description=distribution.get_description(),
+        licenses=[{"license": {"id": LICENSE}}],
+    )
+    needed = [
+        component("library", name, properties=[{"name": "python:requirement", "value": requirement}])
+        for requirement in sorted(distribution.install_requires)
+        for name in re.findall(r"^[\w.-]+", requirement)
+    ]
+    compiled = []
+    if distribution.ext_modules:
+        from Cython import __version__ as cython
+
+        # A wheel says nowhere else that it has code of Cython's run time in it.
+        compiled.append(
+            component("library", "Cython", version=cython, licenses=[{"license": {"id": "Apache-2.0"}}])
+        )
+    parts = [*compiled, *needed]
+    bill = {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"lifecycles": [{"phase": "build"}], "component": ours},
+        "components": parts,
+        "dependencies": [
+            {"ref": ours["bom-ref"], "dependsOn": sorted(part["bom-ref"] for part in parts)},
+            *({"ref": part["bom-ref"]} for part in parts),
+        ],
+    }
+    bill["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(bill)).urn
+    return json.dumps(bill, indent=2) + "\n"
+
+
+class WheelWithBill(bdist_wheel):
+    """bdist_wheel with the bill of materials where PEP 770 has it."""
+
+    def write_wheelfile(self, wheelfile_base: str, *args: Any, **kwargs: Any) -> None:
+        super().write_wheelfile(wheelfile_base, *args, **kwargs)
+        folder = Path(wheelfile_base, "sboms")
+        folder.mkdir()
+        folder.joinpath("otlpfast.cdx.json").write_text(bill_of_materials(self.distribution), "utf-8")
+
+
+class RepeatableSdist(sdist):
+    """sdist whose archive knows nothing of who built it where and, given SOURCE_DATE_EPOCH, when."""
+
+    def make_archive(self, base_name: str, format: str, *args: Any, **more: Any) -> str:
+        folder = more.get("base_dir")
+        if format != "gztar" or args or not folder:
+            return str(super().make_archive(base_name, format, *args, **more))
+        when = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+
+        def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.mtime = when
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            return member
+
+        archive = f"{base_name}.tar.gz"
+        self.mkpath(os.path.dirname(archive))
+        with (
+            open(archive, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=when) as packed,
+            tarfile.open(mode="w", fileobj=packed, format=tarfile.PAX_FORMAT) as tar,
+        ):
+            tar.add(folder, filter=plain)  # in the order of names
+        return archive
+
+
 def extensions() -> list[Extension]:
     """The core; and the sampler, which reads the frames of CPython, where it knows them."""
     found = [Extension(CORE, ["src/otlpfast/_core.pyx"])]
@@ -198,7 +293,7 @@ def extensions() -> list[Extension]:
 
 setup(
     ext_modules=[] if BUILD == "pure" else extensions(),
-    cmdclass={"build_ext": BuildNative},
+    cmdclass={"build_ext": BuildNative, "bdist_wheel": WheelWithBill, "sdist": RepeatableSdist},
     # What the training imports. Asked what a build takes, setuptools looks here, in a run of egg_info; a
     # front end installs it then for this build alone. In other runs setuptools would try that itself.
     setup_requires=["opentelemetry-sdk>=1.45"] if PGO and "egg_info" in sys.argv else [],

@@ -1,12 +1,19 @@
-"""check_wheels.py DIRECTORY: what has to be in its sdist, compiled and pure wheel, and what must not be."""
+"""check_wheels.py DIRECTORY [OTHER]: what has to be in its sdist, compiled and pure wheel, and what must not.
+
+With OTHER, where they were built again: files of the same name have to have the same bytes.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
+
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 IN_WHEEL = (
     r"otlpfast/[\w/]+\.pyi?|otlpfast/py\.typed|otlpfast/(web|profiling)/static/\w+\.(html|css|js|svg)|"
@@ -22,6 +29,7 @@ NEEDED_IN_WHEEL = {
     "otlpfast/profiling/static/flame.js",
     "otlpfast/web/static/index.html",
 }
+NEEDED_IN_DIST_INFO = ("licenses/LICENSE", "sboms/otlpfast.cdx.json")
 NEEDED_IN_SDIST = {
     "pyproject.toml",
     "setup.py",
@@ -35,10 +43,20 @@ NEEDED_IN_SDIST = {
 }
 
 
-def wheel_faults(names: set[str], *, compiled: bool) -> list[str]:
-    """One line for each fault of a wheel that has these files."""
+def wheel_faults(archive: zipfile.ZipFile, *, compiled: bool) -> list[str]:
+    """One line for each fault of a wheel."""
+    names = set(archive.namelist())
     extensions = {name for name in names if re.fullmatch(EXTENSION, name)}
-    faults = [f"missing: {name}" for name in NEEDED_IN_WHEEL - names]
+    dist_info = "-".join(Path(str(archive.filename)).name.split("-")[:2]) + ".dist-info"
+    needed = {*NEEDED_IN_WHEEL, *(f"{dist_info}/{name}" for name in NEEDED_IN_DIST_INFO)}
+    faults = [f"missing: {name}" for name in needed - names]
+    for name in names:
+        if name.endswith(".cdx.json"):
+            bill = archive.read(name).decode()
+            error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill)
+            faults += [f"{name}: {error}"] if error else []
+            if ('"Cython"' in bill) != compiled:
+                faults.append(f"{name}: Cython is {'missing' if compiled else 'named'}")
     faults += [f"not expected: {name}" for name in names - extensions if not re.fullmatch(IN_WHEEL, name)]
     if len(extensions) != 2 * compiled:
         faults.append(f"compiled core and sampler: {sorted(extensions) or 'none'}")
@@ -56,7 +74,20 @@ def sdist_faults(names: set[str]) -> list[str]:
     return faults + [f"generated: {name}" for name in generated if not name.startswith(SAMPLER)]
 
 
-def main(directory: Path) -> int:
+def differences(directory: Path, other: Path) -> int:
+    """How many of the files with the same name in both are not the same; 1 if there are none to compare."""
+    count = common = 0
+    for path in sorted(directory.iterdir()):
+        again = other / path.name
+        if again.exists():
+            common += 1
+            first, second = (hashlib.sha256(p.read_bytes()).hexdigest() for p in (path, again))
+            count += first != second
+            print(f"{path.name}: {first}, built again: {second if first != second else 'the same'}")
+    return count if common else 1
+
+
+def main(directory: Path, other: Path | None = None) -> int:
     """0 if there is one sdist, one compiled and one pure wheel, and each has what it should."""
     pure = list(directory.glob("*-py3-none-any.whl"))
     compiled = [path for path in directory.glob("*.whl") if path not in pure]
@@ -68,7 +99,7 @@ def main(directory: Path) -> int:
     faults: dict[Path, list[str]] = {}
     for wheel in [*compiled, *pure]:
         with zipfile.ZipFile(wheel) as archive:
-            faults[wheel] = wheel_faults(set(archive.namelist()), compiled=wheel in compiled)
+            faults[wheel] = wheel_faults(archive, compiled=wheel in compiled)
     with tarfile.open(sdists[0]) as archive:
         faults[sdists[0]] = sdist_faults(
             {m.name.partition("/")[2] for m in archive.getmembers() if m.isfile()}
@@ -76,8 +107,8 @@ def main(directory: Path) -> int:
     for path, found in faults.items():
         print(f"{path.name}: {path.stat().st_size:,} bytes, {'as it should be' if not found else 'FAULTS'}")
         print("".join(f"  {fault}\n" for fault in sorted(found)), end="")
-    return int(any(faults.values()))
+    return int(any(faults.values()) or (other is not None and differences(directory, other) > 0))
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(*map(Path, sys.argv[1:])))

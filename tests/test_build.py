@@ -1,13 +1,17 @@
-"""setup.py with OTLPFAST_PGO=1: a core of a few lines in place of the real one, and the real compiler."""
+"""setup.py: a core of a few lines instead of the real one, and the real compiler; what is in its archives."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +134,65 @@ def test_flags_of_the_user_win(tree: Path) -> None:
     done = build(tree, OTLPFAST_PGO="0", CFLAGS="-O1 -DOURS=1")
     assert done.returncode == 0, done.stderr
     assert " -O3 -g0 -fvisibility=hidden -O1 -DOURS=1" in done.stdout and "-fprofile" not in done.stdout
+
+
+def packed(tree: Path, command: str, **variables: str) -> Path:
+    """What setup.py makes of the tree, in its dist/."""
+    chosen = {"OTLPFAST_BUILD": "pure", "SOURCE_DATE_EPOCH": "1700000000", "PYTHONPATH": str(tree)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTLPFAST_")}
+    done = subprocess.run(
+        [sys.executable, "setup.py", "--quiet", command],
+        cwd=tree,
+        env={**kept, **chosen, **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    (archive,) = tree.glob("dist/*")
+    return archive
+
+
+def bill(wheel: Path) -> dict[str, Any]:
+    """The bill of materials in it."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if "/sboms/" in name)
+        assert name.endswith(".dist-info/sboms/otlpfast.cdx.json")
+        return dict(json.loads(archive.read(name)))
+
+
+def test_a_wheel_says_what_it_is_and_what_it_needs(tree: Path) -> None:
+    found = bill(packed(tree, "bdist_wheel"))
+    assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.6")
+    assert found["metadata"]["component"]["name"] == "otlpfast"
+    assert [part["name"] for part in found["components"]] == ["opentelemetry-api", "opentelemetry-sdk"]
+    references = {part["bom-ref"] for part in [found["metadata"]["component"], *found["components"]]}
+    assert references == {entry["ref"] for entry in found["dependencies"]}
+
+
+def test_a_compiled_wheel_names_the_cython_whose_code_it_has(tree: Path) -> None:
+    (tree / "Cython" / "__init__.py").write_text("__version__ = '3.9.9'\n")
+    wheel = packed(tree, "bdist_wheel", OTLPFAST_BUILD="require", OTLPFAST_PGO="0", CC="gcc")
+    assert bill(wheel)["components"][0]["purl"] == "pkg:pypi/cython@3.9.9"
+
+
+@pytest.mark.parametrize("command", ["sdist", "bdist_wheel"])
+def test_an_archive_that_is_built_again_elsewhere_is_the_same(
+    tree: Path, command: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    again = tmp_path_factory.mktemp("elsewhere") / "tree"
+    shutil.copytree(tree, again, copy_function=shutil.copy)  # its files are newer
+    for file in again.rglob("*.py"):
+        os.utime(file, (1, 1))
+    assert packed(tree, command).read_bytes() == packed(again, command).read_bytes()
+
+
+def test_an_sdist_knows_nothing_of_who_packed_it(tree: Path) -> None:
+    (tree / "src" / "otlpfast" / "__init__.py").chmod(0o600)
+    with tarfile.open(packed(tree, "sdist")) as archive:
+        members = archive.getmembers()
+    assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members} == {(0, 0, "", "", 1700000000)}
+    assert {m.mode for m in members} <= {0o644, 0o755}
 
 
 def test_a_wrong_setting_is_refused(tree: Path) -> None:

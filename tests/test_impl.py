@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 import otlpfast
-from otlpfast import _impl, _pure
+from otlpfast import _choice, _impl, _pure
 
 PACKAGE = Path(otlpfast.__file__).parent
 SUFFIXES = importlib.machinery.EXTENSION_SUFFIXES
@@ -110,6 +110,36 @@ def test_a_core_that_lacks_a_name_raises(without_core: Path, wanted: str) -> Non
     shutil.rmtree(without_core / "otlpfast" / "_core")
     (without_core / "otlpfast" / "_core.py").write_text("IMPLEMENTATION = 'c'\n")
     assert "AttributeError" in imported(wanted, without_core).error
+
+
+@pytest.fixture(name="free_threaded")
+def free_threaded_fixture(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """As in a free-threaded Python without a GIL, where a core was built."""
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    monkeypatch.setattr(_choice, "has_core", lambda: True)
+    for name in ("OTLPFAST_IMPL", "PYTHON_GIL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setitem(sys._xoptions, "gil", "1")
+    return monkeypatch
+
+
+def test_a_core_that_switches_the_gil_on_is_taken(free_threaded: pytest.MonkeyPatch) -> None:
+    assert _choice.choose() == "_core"
+
+
+@pytest.mark.parametrize("said_by", ["-X gil=0", "PYTHON_GIL=0"])
+def test_where_the_gil_stays_off_the_core_is_not_taken(
+    free_threaded: pytest.MonkeyPatch, said_by: str
+) -> None:
+    if said_by.startswith("-X"):
+        free_threaded.setitem(sys._xoptions, "gil", "0")
+    else:
+        free_threaded.delitem(sys._xoptions, "gil")
+        free_threaded.setenv("PYTHON_GIL", "0")
+    assert _choice.choose() == "_pure"
+    free_threaded.setenv("OTLPFAST_IMPL", "c")
+    with pytest.raises(ImportError, match="the compiled core needs the GIL"):
+        _choice.choose()
 
 
 def test_both_have_the_same_names(core: object) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 
 from .environment_variables import OTLPFAST_DISABLED, OTLPFAST_IMPL
 
@@ -55,6 +56,14 @@ def has_core() -> bool:
     return spec is not None and spec.origin is not None
 
 
+def has_no_gil() -> bool:
+    """Whether this is a free-threaded Python that was told to stay without a GIL, whatever it imports."""
+    if getattr(sys, "_is_gil_enabled", lambda: True)():
+        return False
+    said = str(sys._xoptions.get("gil", "" if sys.flags.ignore_environment else os.environ.get("PYTHON_GIL")))
+    return said == "0"
+
+
 def choose() -> str:
     """The module that is the implementation. Raises ValueError or ImportError for what can't be."""
     wanted = os.environ.get(OTLPFAST_IMPL, "").strip().lower() or "auto"
@@ -65,8 +74,14 @@ def choose() -> str:
         raise ValueError(f"OTLPFAST_IMPL={wanted!r}: one of {allowed}")
     if wanted == "py":
         return "_pure"
-    if has_core():
+    # Elsewhere the import of the core switches the GIL on, and Python warns of that.
+    if has_core() and not has_no_gil():
         return "_core"
+    if wanted == "c" and has_core():
+        raise ImportError(
+            "OTLPFAST_IMPL=c, but the compiled core needs the GIL, which PYTHON_GIL=0 or -X gil=0 keeps off: "
+            "leave it on, or unset OTLPFAST_IMPL"
+        )
     if wanted == "c":
         raise ImportError(
             "OTLPFAST_IMPL=c, but this installation has no compiled core: "
