@@ -60,6 +60,7 @@ cdef class BatchBuilder:
     """
 
     cdef Redactor redactor
+    cdef PyObject *redacts  # the same as the encoder has it
     cdef list groups
     cdef dict by_key
     cdef _Group last
@@ -70,7 +71,7 @@ cdef class BatchBuilder:
     cdef readonly Py_ssize_t nbytes
 
     def __cinit__(self, Redactor redactor=None):
-        self.redactor = redactor
+        self.redactor, self.redacts = redactor, redactor_pointer(redactor)
         self.groups = []
         self.by_key = {}
         self.usual_size = 256
@@ -136,7 +137,7 @@ cdef class BatchBuilder:
             return NO_MEMORY
         w = &group.tail.out
         before = w.pos
-        outcome = put_span(w, span, plain, redactor_pointer(self.redactor))
+        outcome = put_span(w, span, plain, self.redacts)
         if outcome != OK:
             return outcome
         size = w.pos - before

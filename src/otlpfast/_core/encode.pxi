@@ -592,7 +592,7 @@ cdef inline bint is_small(_NativeSpan span) noexcept:
 cdef int put_span(Writer *w, PyObject *span, bint plain, PyObject *redactor) noexcept:
     # A ScopeSpans.spans entry: tag, length, Span. On anything but OK the writer's position is where it was.
     # redactor: a Redactor, or NULL.
-    cdef Encoding encoding = Encoding(w, plain, _max_items, redactor, VERDICT_KEEP, 0)
+    cdef Encoding encoding
     cdef size_t before = w.pos
     cdef size_t start
     cdef int outcome
@@ -602,6 +602,7 @@ cdef int put_span(Writer *w, PyObject *span, bint plain, PyObject *redactor) noe
     if not room(w, 128):
         w.failed = False
         return NO_MEMORY
+    encoding.out, encoding.plain, encoding.items, encoding.redactor = w, plain, _max_items, redactor
     if redactor != NULL:
         encoding.verdict = (<Redactor> redactor).otherwise
     put_byte(w, 0x12)

@@ -37,7 +37,7 @@ cdef inline PyObject *enter(Encoding *e, int part, PyObject *name) noexcept:
 
 
 cdef inline PyObject *redactor_pointer(Redactor redactor) noexcept:
-    # As an Encoding has it; whoever asks holds it meanwhile.
+    # As an Encoding has it; somebody has to hold it meanwhile.
     return NULL if redactor is None else <PyObject *> redactor
 
 
@@ -119,9 +119,20 @@ cdef int put_judged(Encoding *e, PyObject *value, int depth, int verdict) noexce
     cdef int outer = e.verdict
     cdef int outcome
     e.verdict = verdict
-    outcome = put_any(e, value, depth)
+    outcome = put_any(e, value, depth) if verdict == VERDICT_KEEP else put_searched(e, value, depth)
     e.verdict = outer
     return outcome
+
+
+cdef int put_searched(Encoding *e, PyObject *value, int depth) noexcept:
+    # As put_any(), of a value whose texts are searched.
+    if is_str(value):
+        return put_scanned(e, value)
+    if is_bytes(value):
+        return put_scanned_bytes(e, value)
+    if is_exact_tuple(value) or is_exact_list(value):
+        return put_each(e, value, depth, False)
+    return put_any(e, value, depth)
 
 
 cdef int put_scanned(Encoding *e, PyObject *text) noexcept:
@@ -140,11 +151,15 @@ cdef int put_scanned(Encoding *e, PyObject *text) noexcept:
     return OK if end(w, start, 1) else NO_MEMORY
 
 
-cdef int put_label(Encoding *e, int part, uint8_t tag, PyObject *text) noexcept:
+cdef inline int put_label(Encoding *e, int part, uint8_t tag, PyObject *text) noexcept:
     # As put_name(), of a text that has no key.
+    return put_name(e.out, tag, text) if e.redactor == NULL else put_redacted_label(e, part, tag, text)
+
+
+cdef int put_redacted_label(Encoding *e, int part, uint8_t tag, PyObject *text) noexcept:
     cdef size_t before = e.out.pos
     cdef int outcome = put_name(e.out, tag, text)
-    if e.redactor == NULL or outcome != OK or e.out.pos == before or not covers(e.redactor, part, text):
+    if outcome != OK or e.out.pos == before or not covers(e.redactor, part, text):
         return outcome
     outcome = clean_field(e, before)
     if e.out.pos == before + 2:  # nothing is left
@@ -206,7 +221,7 @@ cdef int put_hash(Encoding *e, Slot *slot, int depth) noexcept:
     if slot.kind == IN_OBJECT and (
         is_exact_tuple(slot.held.object) or is_exact_list(slot.held.object)
     ):
-        return put_hashes(e, slot.held.object, depth)
+        return put_each(e, slot.held.object, depth, True)
     if not room(w, 16):
         return NO_MEMORY
     any_start = begin(w, 1)
@@ -222,11 +237,12 @@ cdef int put_hash(Encoding *e, Slot *slot, int depth) noexcept:
     return OK if end(w, start, 1) and end(w, any_start, 1) else NO_MEMORY
 
 
-cdef int put_hashes(Encoding *e, PyObject *value, int depth) noexcept:
-    # As put_list().
+cdef int put_each(Encoding *e, PyObject *value, int depth, bint hashed) noexcept:
+    # As put_list(), of items that are hashed, or searched.
     cdef Writer *w = e.out
     cdef bint is_list = is_exact_list(value)
     cdef Py_ssize_t i, n = list_length(value) if is_list else tuple_length(value)
+    cdef PyObject *found
     cdef Slot item
     cdef size_t any_start, start
     cdef int outcome
@@ -242,8 +258,12 @@ cdef int put_hashes(Encoding *e, PyObject *value, int depth) noexcept:
         if not room(w, 16):
             return NO_MEMORY
         put_byte(w, 0x0A)
-        borrow(&item, list_item(value, i) if is_list else tuple_item(value, i))
-        outcome = put_hash(e, &item, depth + 2)
+        found = list_item(value, i) if is_list else tuple_item(value, i)
+        if hashed:
+            borrow(&item, found)
+            outcome = put_hash(e, &item, depth + 2)
+        else:
+            outcome = put_searched(e, found, depth + 2)
         if outcome != OK:
             return outcome
     return OK if end(w, start, 1) and end(w, any_start, 1) else NO_MEMORY

@@ -148,17 +148,10 @@ cdef class Redactor:
 
     cdef int unless_secret(self, int verdict, const uint8_t *text, size_t size) noexcept:
         # A key in which a pattern finds something goes, whatever its value is.
-        cdef Search s = Search(text, size, 0, 0)
-        cdef Match match
-        cdef int outcome
-        if size == 0 or self.texts.entries == 0 or not may_match(&self.texts, text, size):
-            return verdict
-        outcome = read_text(&self.texts, &s)
-        if outcome == OK:
-            outcome = next_match(&self.texts, &s, self.checks, &match)
-            verdict = VERDICT_DROP if outcome == OK else verdict
-        trim_edges(&self.texts)
-        return NO_MEMORY if outcome == NO_MEMORY else verdict
+        cdef Writer copy = Writer(NULL, 0, 0, False)
+        cdef int outcome = self.redact(&copy, 0) if put_part(&copy, text, size) else NO_MEMORY
+        free(copy.data)
+        return VERDICT_DROP if outcome == CHANGED else NO_MEMORY if outcome == NO_MEMORY else verdict
 
     cdef int redact(self, Writer *w, size_t start) noexcept:
         # Cleans the UTF-8 from there to the writer's end. OK, CHANGED or NO_MEMORY: then it is as it was.

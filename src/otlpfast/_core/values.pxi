@@ -189,8 +189,6 @@ cdef int put_any(Encoding *e, PyObject *value, int depth) noexcept:
     cdef Py_ssize_t n
     cdef size_t start
     if is_str(value):
-        if e.redactor != NULL and e.verdict != VERDICT_KEEP:
-            return put_scanned(e, value)
         if not otlpfast_ready(value):
             return NO_MEMORY
         if is_ascii(value):
@@ -225,8 +223,6 @@ cdef int put_any(Encoding *e, PyObject *value, int depth) noexcept:
     elif value == py_none:
         put_byte(w, 0)
     elif is_bytes(value):
-        if e.redactor != NULL and e.verdict != VERDICT_KEEP:
-            return put_scanned_bytes(e, value)
         n = bytes_length(value)
         if not room(w, n + 24):
             return NO_MEMORY
