@@ -35,7 +35,8 @@ cdef struct Line:
     int32_t oldest, newest
     Py_ssize_t count
 
-cdef Py_ssize_t _trace_bytes = sizeof(Trace) + sizeof(KnownTrace) + 2 * sizeof(int32_t)  # of one without spans
+# Of a trace without spans.
+cdef Py_ssize_t _trace_bytes = sizeof(Trace) + sizeof(KnownTrace) + 2 * sizeof(int32_t)
 
 
 @cython.final
