@@ -31,7 +31,7 @@ Pattern = str | re.Pattern[str]
 Rule = Pattern | tuple[Pattern, str]
 """A pattern, and what is done where it matches; without that, what ``action`` of the rules says."""
 
-KEY_ACTIONS = tuple(verdict.name.lower() for verdict in Verdict)
+KEY_ACTIONS = ("keep", "scan", "mask", "hash", "drop")
 ACTIONS = ("mask", "hash", "drop")
 
 _random_key = os.urandom(32)

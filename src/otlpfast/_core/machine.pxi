@@ -56,6 +56,7 @@ cdef struct Machine:
     int32_t *above_at  # of each node, where in `above` those that lead to it without a byte begin
     int32_t *above
     States ahead  # from the start; FLAG: patterns have matched
+    bint matches  # they have, in the text at hand
     States behind  # from the end, with one class more for the start; FLAG: a match starts to the right
     uint32_t *seen  # of each node, the round in which it was last
     uint32_t round

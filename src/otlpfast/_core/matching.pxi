@@ -1,5 +1,5 @@
-# Matches of a pattern in a text. A long text is read from its end in blocks: of the first reading, the state at
-# the end of each block is kept; blocks that have matches are read again.
+# Matches of a pattern in a text. A long text is read from its end in blocks: of the first reading, the state
+# at the end of each block is kept; those that have matches are read again.
 
 cdef struct Match:
     size_t start, end, secret_start, secret_end

@@ -28,7 +28,7 @@ cdef class Redactor:
     cdef Machine texts  # all patterns, to tell which may match
     cdef Machine *patterns  # each
     cdef Search *searches  # of each, in the text at hand
-    cdef uint8_t *wanted
+    cdef uint8_t *wanted  # which have a match ahead; none but while a text is searched
     cdef Known *known
     cdef Writer out  # what a text becomes; and a key's UTF-8
     cdef Hmac hash_key
@@ -158,10 +158,7 @@ cdef class Redactor:
         cdef Match match
         cdef size_t done = 0
         cdef int outcome
-        if self.texts.entries == 0:
-            return OK
-        memset(self.wanted, 0, self.texts.entries)
-        if not sift(&self.texts, w.data + start, w.pos - start, self.wanted):
+        if not self.may_find(w.data + start, w.pos - start):
             return OK
         outcome = self.begin_search(w.data + start, w.pos - start)
         self.out.pos, self.out.failed = 0, False
@@ -178,16 +175,18 @@ cdef class Redactor:
         # OK: a pattern finds something in that UTF-8; BAIL: none does. NO_MEMORY.
         cdef Match match
         cdef int outcome
-        if self.texts.entries == 0:
-            return BAIL
-        memset(self.wanted, 0, self.texts.entries)
-        if not sift(&self.texts, text, size, self.wanted):
+        if not self.may_find(text, size):
             return BAIL
         outcome = self.begin_search(text, size)
         if outcome == OK:
             outcome = self.next_match(&match)
         self.end_search()
         return outcome
+
+    cdef inline bint may_find(self, const uint8_t *text, size_t size) noexcept:
+        return self.texts.entries and size >= self.texts.least and (
+            sift(&self.texts, text, size, self.wanted)
+        )
 
     cdef int begin_search(self, const uint8_t *text, size_t size) noexcept:
         # Where each pattern that may match does so first; the others are wanted no more.
@@ -242,8 +241,9 @@ cdef class Redactor:
         return OK
 
     cdef void end_search(self) noexcept:
-        # What a very long text took is not kept.
+        # Nothing is wanted any more; and what a very long text took is not kept.
         cdef int i
+        memset(self.wanted, 0, self.texts.entries)
         for i in range(self.texts.entries):
             trim_edges(&self.patterns[i])
         if self.out.cap > LARGEST_KEPT:

@@ -9,10 +9,8 @@ cdef enum:
 cdef bint sift(Machine *m, const uint8_t *text, size_t size, uint8_t *wanted) noexcept nogil:
     # Marks them in `wanted`, of which all are 0. False where there is none, for certain.
     cdef uint32_t row = start_row(&m.ahead, m.starting, 0)
-    cdef int pattern
     cdef bint known = row != NOT_KNOWN
-    if size < m.least:
-        return False
+    m.matches = False
     m.steps += size
     if known and size >= SHORT:
         known = sift_long(m, text, size, wanted)
@@ -20,10 +18,7 @@ cdef bint sift(Machine *m, const uint8_t *text, size_t size, uint8_t *wanted) no
         known = sift_part(m, text, size, &row, wanted)
     if not known:
         memset(wanted, 1, m.entries)
-    for pattern in range(m.entries):
-        if wanted[pattern]:
-            return True
-    return False
+    return m.matches or not known
 
 
 cdef uint32_t unusual_row(
@@ -36,6 +31,7 @@ cdef uint32_t unusual_row(
         found = step_ahead(m, row, of_class)
     if found < FLAG or found == NOT_KNOWN:
         return found
+    m.matches = True
     found &= FLAG - 1
     set = set_of(&m.ahead, found)
     for pattern in range(m.entries):

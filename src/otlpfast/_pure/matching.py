@@ -94,6 +94,7 @@ class Sieve:
         left = frozenset(node for node in found if self._patterns[node] not in matching)
         if len(self._known) >= MAX_STATES:
             self._known.clear()
+            self._start = _Threads(self._start.nodes, frozenset())
         key = left | self._start.nodes, matching
         made = self._known.get(key)
         if made is None:
@@ -189,7 +190,7 @@ class Automaton:
         return made
 
     def read(self, data: bytes) -> tuple[list[_State], list[int]]:
-        """The state of each place, and where matches start, the last one first."""
+        """The state of each place, and where matches start: the last one first."""
         program = self._program
         state = self._state(self._matching, OUTSIDE if program.sides else 0)
         states, starting = [state], []
