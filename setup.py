@@ -249,7 +249,7 @@ class WheelWithBill(bdist_wheel):
     def write_wheelfile(self, wheelfile_base: str, *args: Any, **kwargs: Any) -> None:
         super().write_wheelfile(wheelfile_base, *args, **kwargs)
         folder = Path(wheelfile_base, "sboms")
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         folder.joinpath("otlpfast.cdx.json").write_text(bill_of_materials(self.distribution), "utf-8")
 
 
