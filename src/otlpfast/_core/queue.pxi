@@ -501,7 +501,7 @@ cdef class SpanQueue:
         try:
             fresh_kept, fresh_ready = [], deque()
             if tail is not None:
-                fresh_tail = _Tail(tail.sampler)
+                fresh_tail = _Tail(tail.sampler, self.redactor)
         except MemoryError:
             return 0  # the next one tries again
         if self.forks == otlpfast_forks:
