@@ -146,6 +146,8 @@ def test_a_trace_goes_through(row: Row) -> None:
         if row.proxy != "envoy":
             for proxy in row.proxies:
                 proxy.waits_for_line(f"trace={TRACE:032x}", '"GET /1" 200')
+            ask(row.address, "/forged", [("traceparent", '00-x "GET /admin" 200 trace=0123')])
+            row.proxies[-1].waits_for_line("trace=-", '"GET /forged"')
 
 
 def check_ids_of_requests(row: Row) -> None:
@@ -153,3 +155,7 @@ def check_ids_of_requests(row: Row) -> None:
     assert [values(each, "x-request-id") for each in row.asked(("x-request-id", "mine"))] == [["mine"]] * 3
     first, second, last = (values(each, "x-request-id") for each in row.asked())
     assert first == second == last and len(first) == 1 and first[0]
+    for own in ("mine", "f6f4b8a2-5f3d-4f63-8d5c-6a4b0f1c2d3e"):
+        answer = ask(row.address, "/1", [("x-request-id", own)])["answers"][0]["came"]
+        assert values(answer, "x-request-id") == [own]
+        assert row.read(answer).trace_flags.sampled  # whatever the id of the request is

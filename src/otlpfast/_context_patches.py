@@ -115,7 +115,9 @@ def _carry_run(thread: Any, context: Context) -> Callable[[], None]:
                 own["run"] = before
 
     def in_context() -> None:
+        nonlocal undo
         undo()  # lest the thread hold itself
+        del undo  # lest the two functions hold each other, and with them the thread and its context
         token = attach(context)
         try:
             run()
@@ -178,7 +180,7 @@ def _process_start(original: _Method) -> _Method:
         if context is None:
             return original(self)
         # What is spawned gets it pickled; what is forked has inherited the context.
-        self._otlpfast_context = Luggage(context)
+        self.__dict__["_otlpfast_context"] = Luggage(context)  # not by a __setattr__ of its class
         try:
             return original(self)
         finally:

@@ -119,7 +119,7 @@ def assemble(detections: Iterable[Detection], attributes: Mapping[str, Any] | No
     for detection in detections:
         if detection.resource is not None:
             made.add(detection.resource)
-    made.add(Resource(dict(attributes or {})))
+    made.attributes.update(Resource(dict(attributes or {})).attributes)  # also what is to be empty
     if not made.attributes.get(SERVICE_NAME):
         program = f":{os.path.basename(sys.executable)}" if sys.executable else ""
         made.attributes[SERVICE_NAME] = f"unknown_service{program}"
@@ -146,8 +146,7 @@ class _Made:
 
 
 def detect() -> list[Detection]:
-    """Runs what is wanted, all at once; returns at the limit at the latest. In the order of precedence."""
-    started = monotonic()
+    """Loads what is wanted, then runs it all at once for as long as the limit. In the order of precedence."""
     limit = seconds_allowed()
     found: dict[str, Detection] = {}
     answers: queue.SimpleQueue[Detection] = queue.SimpleQueue()  # by now, perhaps, gevent's
@@ -160,15 +159,18 @@ def detect() -> list[Detection]:
         try:
             # Here, not in its thread: a process that forks meanwhile would never get over a half-done import.
             detector = entry.load()()
+            found[name] = _run(name, detector) if name in _AT_ONCE else _late(name, limit)
             detectors[name] = detector
-            if name in _AT_ONCE:
-                found[name] = _run(name, detector)
-            else:
-                found[name] = _late(name, limit)
-                _start(name, detector, answers)
-                running.add(name)
         except Exception as error:
-            found[name] = Detection(name, problem=f"can't be used ({type(error).__name__}: {error})")
+            found[name] = _unusable(name, error)
+    # Once all are loaded: that takes no time from any, and no thread meets an import of this one.
+    started = monotonic()
+    for name in [name for name in detectors if name not in _AT_ONCE]:
+        try:
+            _start(name, detectors[name], answers)
+            running.add(name)
+        except RuntimeError as error:  # no more threads
+            found[name] = _unusable(name, error)
     while running:
         try:
             answer = answers.get(timeout=max(started + limit - monotonic(), 0))
@@ -211,6 +213,10 @@ def _missing(name: str) -> Detection:
         return Detection(name, problem="is not known", fix=f"there are {known}")
     own = "" if name == "containerid" else ", or otlpfast[cloud]"
     return Detection(name, problem="is not installed", fix=f"pip install {package}{own}")
+
+
+def _unusable(name: str, error: Exception) -> Detection:
+    return Detection(name, problem=f"can't be used ({type(error).__name__}: {error})")
 
 
 def _late(name: str, limit: float) -> Detection:

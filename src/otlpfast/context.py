@@ -65,8 +65,8 @@ def carry_context() -> ContextPatch:
     """From now on, threads, executors, pools and processes take the current context with them.
 
     These are ``threading.Thread`` and ``Timer``, ``ThreadPoolExecutor``, ``ProcessPoolExecutor`` (and so
-    ``loop.run_in_executor()``), ``multiprocessing.Process`` and ``Pool`` by any start method. Where no span
-    and no baggage is current, all of them do what they did; while ``OTLPFAST_DISABLED`` is true, always.
+    ``loop.run_in_executor()``), ``multiprocessing.Process`` and ``Pool`` by any start method. Where the
+    context is empty, all of them do what they did; while ``OTLPFAST_DISABLED`` is true, always.
 
     Returns:
         A handle to undo it; calls may be repeated, and the last one that is undone counts.

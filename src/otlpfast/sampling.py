@@ -152,12 +152,22 @@ class RuleBasedSampler(Sampler):
                 raise TypeError(f"rules: SamplingRule objects, not {type(rule).__name__}")
         if not isinstance(default, Sampler):
             raise TypeError(f"default: a Sampler, not {type(default).__name__}")
-        self.default = default
+        self._default = default
         self._take(rules, None)
 
+    @property
+    def rules(self) -> tuple[SamplingRule, ...]:
+        """In the order in which they are tried. Other rules take another sampler."""
+        return self._rules
+
+    @property
+    def default(self) -> Sampler:
+        """Asked where no rule matches."""
+        return self._default
+
     def _take(self, rules: Sequence[SamplingRule], scope: str | None) -> None:
-        self.rules, self._scope = tuple(rules), scope
-        self._tried = [rule for rule in self.rules if rule.scope is None or scope is not None]
+        self._rules, self._scope = tuple(rules), scope
+        self._tried = [rule for rule in self._rules if rule.scope is None or scope is not None]
         self._known: dict[tuple[str, SpanKind | None], list[SamplingRule]] = {}
         self._tables: dict[int, object] = {}  # the compiled core's
 
@@ -181,7 +191,7 @@ class RuleBasedSampler(Sampler):
         kinds = (None, *SpanKind)
         if any(type(rule) is not SamplingRule or rule.kind not in kinds for rule in self._tried):
             return None
-        return [*(rule.plan() for rule in self._tried), (self.default, None, None, [])]
+        return [*(rule.plan() for rule in self._tried), (self._default, None, None, [])]
 
     def _candidates(self, name: str, kind: SpanKind | None) -> Iterable[SamplingRule]:
         # The rules that spans of that name and kind may match, up to the first that they match anyhow.
@@ -212,7 +222,7 @@ class RuleBasedSampler(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """See ``opentelemetry.sdk.trace.sampling.Sampler.should_sample()``."""
-        sampler = self.default
+        sampler = self._default
         for rule in self._candidates(name, kind):
             if rule.matches_attributes(attributes):
                 sampler = rule.sampler
