@@ -92,6 +92,7 @@ cdef int move_spans(SpanQueue queue, _Tail tail, Trace *trace) except -1:
     # of spans that may wait takes no more memory than they have had.
     cdef int reason = ENCODE_ERROR, outcome = 0
     cdef size_t at = 0
+    tail.moving += 1
     try:
         reason = queue.refuses(trace.nbytes)
         if reason == 0:
@@ -102,6 +103,7 @@ cdef int move_spans(SpanQueue queue, _Tail tail, Trace *trace) except -1:
         if queue.is_over:
             reason = SHUTDOWN
     finally:
+        tail.moving -= 1
         outcome |= drop_rest(queue, tail, trace, at, reason)
     return outcome
 

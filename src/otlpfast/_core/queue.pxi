@@ -88,6 +88,11 @@ cdef class SpanQueue:
         return 0 if self.tail is None else self.tail.spans
 
     @property
+    def moving(self):
+        """How many traces that are kept wait for room among those that ``waiting`` counts."""
+        return 0 if self.tail is None else self.tail.moving
+
+    @property
     def undecided_bytes(self):
         """How many bytes those take, with all that belongs to their traces."""
         return 0 if self.tail is None else self.tail.held
@@ -456,11 +461,11 @@ cdef class SpanQueue:
             self.tail.open(&traits)
         return 0
 
-    def decide(self, began_by=None):
-        """Decides on traces that have waited since then or longer, oldest first, until a batch is full.
+    def decide(self, waited=None):
+        """Decides on traces that have waited for so long or longer, oldest first, until a batch is full.
 
         Args:
-            began_by: seconds of the monotonic clock; by default as long ago as the tail sampler waits.
+            waited: seconds; by default as long as the tail sampler waits.
 
         Returns:
             bool: whether there may be more; what is waiting now is to be taken before.
@@ -469,7 +474,8 @@ cdef class SpanQueue:
         cdef int32_t number
         if self.tail is None:
             return False
-        since = monotonic_ns() - self.tail.patience if began_by is None else <int64_t> (began_by * 1e9)
+        # Never a time of Python's, whose monotonic clock may be another.
+        since = monotonic_ns() - (self.tail.patience if waited is None else <int64_t> (waited * 1e9))
         while True:
             self.settle()
             number = self.tail.oldest_since(since)
@@ -482,7 +488,7 @@ cdef class SpanQueue:
             decide_on(self, self.tail, number, True, 0)
 
     def next_decision(self):
-        """When ``decide()`` is due, in seconds of the monotonic clock, for all that is known now."""
+        """In how many seconds ``decide()`` is due, for all that is known now."""
         return INFINITY if self.tail is None else self.tail.next_decision() * 1e-9
 
     def discard(self, reason):

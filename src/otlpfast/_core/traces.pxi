@@ -15,7 +15,7 @@ cdef struct Trace:
     uint64_t randomness
     Py_ssize_t spans, open
     Py_ssize_t nbytes  # of encoded spans
-    Py_ssize_t kept_bytes  # of those among them that are kept as they are
+    Py_ssize_t kept_bytes  # that those among them take which are kept as they are: an estimate
     int32_t rule
     bint has_error, is_slow
     bint has_root  # one was seen to start: where nothing is open, it has ended
