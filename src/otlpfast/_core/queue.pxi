@@ -462,7 +462,7 @@ cdef class SpanQueue:
         return 0
 
     def decide(self, waited=None):
-        """Decides on traces that have waited for so long or longer, oldest first, until a batch is full.
+        """Decides on traces that have waited for so long or longer, oldest first, until it is a batch.
 
         Args:
             waited: seconds; by default as long as the tail sampler waits.
@@ -472,6 +472,7 @@ cdef class SpanQueue:
         """
         cdef int64_t since
         cdef int32_t number
+        cdef Py_ssize_t before = self.waiting
         if self.tail is None:
             return False
         # Never a time of Python's, whose monotonic clock may be another.
@@ -482,7 +483,7 @@ cdef class SpanQueue:
             if number == NOWHERE:
                 return False
             if self.queued and (
-                self.queued >= self.batch_size or not self.has_room(self.tail.bytes_of(number))
+                self.queued - before >= self.batch_size or not self.has_room(self.tail.bytes_of(number))
             ):
                 return True
             decide_on(self, self.tail, number, True, 0)

@@ -248,7 +248,7 @@ class SpanQueue:
             pass  # what is no span is not waited for
 
     def _put_aside(self, tail: Tail, span: Any, keep: bool) -> int | tuple[Traits, int, Trace]:
-        """To its trace, which is given with the rule; once it was decided on that, where the decision says."""
+        """To its trace, which is given; once it was decided on that, where the decision says."""
         readable = plain_span(span)
         if readable is None:
             return self._dropped("encode_error")
@@ -305,7 +305,7 @@ class SpanQueue:
         return None
 
     def decide(self, waited: float | None = None) -> bool:
-        """Decides on traces that have waited for so long or longer, oldest first, until a batch is full.
+        """Decides on traces that have waited for so long or longer, oldest first, until it is a batch.
 
         Args:
             waited: seconds; by default as long as the tail sampler waits.
@@ -316,9 +316,10 @@ class SpanQueue:
         tail = self._tail
         if tail is None:
             return False
+        before = self.waiting
         since = time.monotonic() - (tail.sampler.decision_seconds if waited is None else waited)
         for found in tail.waiting_since(since):
-            is_full = self.waiting >= self.batch_size or not self._has_room(found[1].nbytes.value)
+            is_full = self.waiting - before >= self.batch_size or not self._has_room(found[1].nbytes.value)
             if self.waiting and is_full:
                 return True
             tail.decide_on(found)
