@@ -228,6 +228,8 @@ cdef int put_hash(Encoding *e, Slot *slot, int depth) noexcept:
     put_byte(w, 0x0A)
     start = begin(w, 1)
     outcome = put_slot_text(w, slot)
+    if outcome == NO_TEXT and not e.plain and slot.held.object != py_none and not is_exact_dict(slot.held.object):
+        return BAIL  # _plain knows what it is
     if outcome == OK:
         outcome = (<Redactor> e.redactor).put_hash(w, start)
     elif outcome == NO_TEXT:
