@@ -364,6 +364,17 @@ def test_spans_that_are_hard_to_read_go_with_their_trace(traced: NewTraced) -> N
     assert it.processor.stats() == account(4, exported=2, sampled_out=2)
 
 
+def test_the_end_of_a_child_that_is_hard_to_read_is_not_the_end_of_its_trace(traced: NewTraced) -> None:
+    it = traced()
+    start: Any = 1.5e18  # as time.time() * 1e9 is
+    with it.tracer.start_as_current_span("root") as root:
+        it.tracer.start_span("before").end()
+        it.tracer.start_span("odd", start_time=start).end()
+        assert it.processor.stats() == account(2, queued=2)
+        root.set_status(ERROR)
+    assert it.arrived() == ["before", "odd", "root"]
+
+
 def test_what_is_sampled_out_is_no_loss(traced: NewTraced, caplog: pytest.LogCaptureFixture) -> None:
     it = traced()
     it.trace("good")

@@ -21,6 +21,7 @@ from ._threads import start_outside
 _logger = logging.getLogger(__name__)
 
 _LOG_PATIENCE = 0.1  # seconds
+_ROOM_PATIENCE = 0.1  # the same, for traces that wait for room: it may be this flush that they wait for
 _GLANCE = 0.05  # seconds, between two looks whether it is of any use to wait
 
 
@@ -150,7 +151,7 @@ class Worker:
                     return
                 if time.monotonic() >= self._delivery.next_replay():
                     self.replay()
-                if time.monotonic() >= self._waiting.next_decision():
+                if self._waiting.next_decision() <= 0:
                     self._decide()
             # An exporter that raises SystemExit ends its export, not the worker.
             except BaseException as error:
@@ -177,7 +178,7 @@ class Worker:
 
     def _turn(self, due: float) -> float:
         """Waits for a message, or until ``due``, a replay or a decision; serves it; when an export is due."""
-        until = min(due, self._delivery.next_replay(), self._waiting.next_decision())
+        until = min(due, self._delivery.next_replay(), self._next_decision())
         try:
             message, self._next = self._next, None
             if message is None:
@@ -195,13 +196,17 @@ class Worker:
         if message:
             self._drain(partial=True)
         else:
-            self._send_full(min(due, self._waiting.next_decision()))
+            self._send_full(min(due, self._next_decision()))
         return due
 
     def _decide(self) -> None:
         """On traces that have waited for long enough."""
         while self._waiting.decide() and self._drain(partial=True):
-            pass
+            if self._next is not None or not self._inbox.empty():
+                return  # there may always be more of them
+
+    def _next_decision(self) -> float:
+        return time.monotonic() + self._waiting.next_decision()
 
     def _send_full(self, until: float) -> None:
         """Exports what is full, and what gets full as long as there is nothing else to be done."""
@@ -253,9 +258,13 @@ class Worker:
         drained = self._drain(partial=True, deadline=deadline)
         may_be_more = self._waiting.undecided > 0
         while drained and may_be_more:
-            may_be_more = self._waiting.decide(begun)
+            may_be_more = self._waiting.decide(time.monotonic() - begun)
             drained = self._drain(partial=True, deadline=deadline)
-        return drained
+        end = time.monotonic() + _ROOM_PATIENCE
+        while drained and self._waiting.moving and time.monotonic() < end:
+            time.sleep(0.001)
+            drained = self._drain(partial=True, deadline=deadline)
+        return drained and not self._waiting.moving
 
     def _lost(self) -> int:
         counts = self._waiting.counters.snapshot()

@@ -194,7 +194,7 @@ class BatchSpanProcessor(SpanProcessor):
         """Also of traces that wait: it is decided on these first, as far at a time as there is room."""
         begun = time.monotonic()
         while True:
-            may_be_more = self._queue.decide(begun)
+            may_be_more = self._queue.decide(time.monotonic() - begun)
             spilled = 0
             while spill():
                 spilled += 1

@@ -92,6 +92,7 @@ cdef int move_spans(SpanQueue queue, _Tail tail, Trace *trace) except -1:
     # of spans that may wait takes no more memory than they have had.
     cdef int reason = ENCODE_ERROR, outcome = 0
     cdef size_t at = 0
+    tail.moving += 1
     try:
         reason = queue.refuses(trace.nbytes)
         if reason == 0:
@@ -99,8 +100,10 @@ cdef int move_spans(SpanQueue queue, _Tail tail, Trace *trace) except -1:
             while at < trace.out.pos:
                 outcome |= move_span(queue, tail, trace, &at)
     except Exception:
-        pass
+        if queue.is_over:
+            reason = SHUTDOWN
     finally:
+        tail.moving -= 1
         outcome |= drop_rest(queue, tail, trace, at, reason)
     return outcome
 
@@ -121,9 +124,9 @@ cdef int move_span(SpanQueue queue, _Tail tail, Trace *trace, size_t *at) except
     cdef Py_ssize_t size = abs(record.size)
     if record.size > 0:
         batch = queue.copy_encoded(<_Group> subject, trace.out.data + next - size, size)
-        if batch is None:
-            raise MemoryError
-    else:
+    if batch is None and (record.size > 0 or queue.is_over):
+        raise MemoryError
+    if batch is None:
         queue.keep_span(subject, size)
     at[0] = next
     trace.spans -= 1

@@ -34,6 +34,7 @@ cdef class SpanQueue:
     cdef Py_ssize_t queued, held, sending  # what waiting, nbytes and in_flight give, up to the last settle()
     cdef readonly PaddedCounters counters
     cdef readonly bint closed
+    cdef bint is_over  # discard() has been here: nobody takes anything any more
     cdef bint is_detour  # closed, or with a tail sampler: no span goes straight into the open batch
     cdef public bint attended  # a thread takes what is put here
     cdef public object relief  # called where a span finds no room for its bytes: True once there may be
@@ -85,6 +86,11 @@ cdef class SpanQueue:
     def undecided(self):
         """How many spans wait for the decision on their trace: none of those that ``waiting`` counts."""
         return 0 if self.tail is None else self.tail.spans
+
+    @property
+    def moving(self):
+        """How many traces that are kept wait for room among those that ``waiting`` counts."""
+        return 0 if self.tail is None else self.tail.moving
 
     @property
     def undecided_bytes(self):
@@ -212,7 +218,8 @@ cdef class SpanQueue:
         return self.open_batch
 
     cdef BatchBuilder copy_encoded(self, _Group place, const uint8_t *data, Py_ssize_t size):
-        # The batch that a span is copied to; None where there is no memory. It is the caller's to count.
+        # The batch that a span is copied to; None where there is no memory or all is over. It is the caller's
+        # to count.
         cdef BatchBuilder batch
         cdef _Group group
         while True:
@@ -221,7 +228,7 @@ cdef class SpanQueue:
             if group is None or not group.holds(<PyObject *> place.resource, <PyObject *> place.scope):
                 group = batch.find_listed(<PyObject *> place.resource, <PyObject *> place.scope)
             if not batch.sealed:  # while the table ran
-                return batch if batch.copy(group, data, size) else None
+                return batch if not self.is_over and batch.copy(group, data, size) else None
 
     cdef int put_encoded(self, object span, bint plain) except -1:
         cdef BatchBuilder batch
@@ -247,9 +254,10 @@ cdef class SpanQueue:
     cdef int close_batch(self) except -1:
         cdef BatchBuilder batch = self.open_batch
         self.open_batch = None
-        if batch is not None and batch.count:
-            batch.seal()
-            self.ready.append((batch, batch.count, batch.nbytes))
+        if batch is not None:
+            batch.seal()  # an empty one as well: a span may be on its way into it
+            if batch.count:
+                self.ready.append((batch, batch.count, batch.nbytes))
         return 0
 
     cdef Py_ssize_t measure(self, object span, object readable, bint plain) except -1:
@@ -440,18 +448,24 @@ cdef class SpanQueue:
         """
         self.watch(<PyObject *> span)
 
-    cdef void watch(self, PyObject *span) noexcept:
+    cdef int watch(self, PyObject *span) except -1:
         cdef Traits traits
-        if self.tail is None or self.closed or self.forks != otlpfast_forks:
-            return
-        if read_beginning(span, &traits) == OK and traits.ids.flags & 1:
+        cdef object readable
+        if self.tail is None:
+            return 0
+        if read_beginning(span, &traits) != OK:
+            readable = plain_span(<object> span)
+            if readable is None or read_beginning(<PyObject *> readable, &traits) != OK:
+                return 0
+        if traits.ids.flags & 1 and not self.closed and self.forks == otlpfast_forks:
             self.tail.open(&traits)
+        return 0
 
-    def decide(self, began_by=None):
-        """Decides on traces that have waited since then or longer, oldest first, until a batch is full.
+    def decide(self, waited=None):
+        """Decides on traces that have waited for so long or longer, oldest first, until a batch is full.
 
         Args:
-            began_by: seconds of the monotonic clock; by default as long ago as the tail sampler waits.
+            waited: seconds; by default as long as the tail sampler waits.
 
         Returns:
             bool: whether there may be more; what is waiting now is to be taken before.
@@ -460,7 +474,8 @@ cdef class SpanQueue:
         cdef int32_t number
         if self.tail is None:
             return False
-        since = monotonic_ns() - self.tail.patience if began_by is None else <int64_t> (began_by * 1e9)
+        # Never a time of Python's, whose monotonic clock may be another.
+        since = monotonic_ns() - (self.tail.patience if waited is None else <int64_t> (waited * 1e9))
         while True:
             self.settle()
             number = self.tail.oldest_since(since)
@@ -473,7 +488,7 @@ cdef class SpanQueue:
             decide_on(self, self.tail, number, True, 0)
 
     def next_decision(self):
-        """When ``decide()`` is due, in seconds of the monotonic clock, for all that is known now."""
+        """In how many seconds ``decide()`` is due, for all that is known now."""
         return INFINITY if self.tail is None else self.tail.next_decision() * 1e-9
 
     def discard(self, reason):
@@ -482,6 +497,7 @@ cdef class SpanQueue:
         On traces that wait it is decided first: what would not have been kept is none of those.
         """
         total = 0
+        self.is_over = True
         if self.tail is not None:
             total = drop_undecided(self, self.tail, self.counters.find(reason))
         while (taken := self.take()) is not None:

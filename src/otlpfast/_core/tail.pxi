@@ -6,6 +6,10 @@
 cdef enum:  # why a trace is kept, or not: the counters of _Tail, in the order of _account.VERDICTS
     FOR_ERROR, FOR_SLOWNESS, FOR_RULE, FOR_RATIO, SAMPLED_AWAY, EARLY
 
+cdef enum:  # what a span takes that is kept as it is: bytes, and how many for each when it is encoded
+    OBJECT_BYTES = 3072
+    OBJECT_FACTOR = 4
+
 cdef enum:
     MAX_PLACES = 256
     MAX_STATE_ENTRY = 256  # characters of OpenTelemetry's entry in a tracestate
@@ -149,6 +153,7 @@ cdef class _Tail:
     cdef _Group last
     cdef Py_ssize_t max_bytes, held  # of undecided traces, all that they take
     cdef Py_ssize_t spans  # that wait here
+    cdef Py_ssize_t moving  # traces on their way to the batches
     cdef size_t usual_size
     cdef int64_t slow, patience, latest  # nanoseconds; when the last trace began
     cdef uint64_t threshold
@@ -292,7 +297,8 @@ cdef class _Tail:
         trace.spans += 1
         self.spans += 1
         trace.nbytes += kept_size or record.size
-        trace.kept_bytes += kept_size
+        if kept_size:
+            trace.kept_bytes += OBJECT_BYTES + OBJECT_FACTOR * kept_size
         return outcome
 
     cdef inline int reason_of(self, Traits *traits, int32_t rule) noexcept:
@@ -365,9 +371,11 @@ cdef class _Tail:
         return self.traces.at[number].trace.nbytes
 
     cdef int64_t next_decision(self) noexcept:
+        # In how many nanoseconds. One that begins from now on is due no earlier than that.
         cdef int32_t number = self.traces.waiting.oldest
-        # One that begins from now on is due no earlier than that.
-        return self.patience + (monotonic_ns() if number == NOWHERE else self.traces.at[number].trace.began)
+        if number == NOWHERE:
+            return self.patience
+        return self.patience + self.traces.at[number].trace.began - monotonic_ns()
 
     cdef void forget(self, int32_t number) noexcept:
         # Of a trace without spans: all that is lost is how many are open.

@@ -15,7 +15,7 @@ cdef struct Trace:
     uint64_t randomness
     Py_ssize_t spans, open
     Py_ssize_t nbytes  # of encoded spans
-    Py_ssize_t kept_bytes  # of those among them that are kept as they are
+    Py_ssize_t kept_bytes  # that those among them take which are kept as they are: an estimate
     int32_t rule
     bint has_error, is_slow
     bint has_root  # one was seen to start: where nothing is open, it has ended
@@ -65,9 +65,7 @@ cdef class _Traces:
         free(self.buckets)
 
     cdef inline int32_t *bucket(self, uint64_t high, uint64_t low) noexcept:
-        cdef uint64_t mixed = (low ^ self.secret) * 0x9E3779B97F4A7C15ULL
-        mixed = (mixed ^ mixed >> 32 ^ high) * 0xD6E8FEB86659FD93ULL
-        return &self.buckets[(mixed ^ mixed >> 32) & <uint64_t> (2 * self.capacity - 1)]
+        return &self.buckets[mixed(mixed(low ^ self.secret) ^ high) & <uint64_t> (2 * self.capacity - 1)]
 
     cdef inline int32_t find(self, uint64_t high, uint64_t low) noexcept:
         cdef int32_t number = self.bucket(high, low)[0]
@@ -180,6 +178,13 @@ cdef class _Traces:
         self.step_out(&self.waiting, number)
         self.line_up(&self.waiting, number)
         self.at[number].trace.began = now
+
+
+cdef inline uint64_t mixed(uint64_t number) noexcept:
+    # Twice, since after once the highest bits have reached the highest alone.
+    number = (number ^ number >> 32) * 0xD6E8FEB86659FD93ULL
+    number = (number ^ number >> 32) * 0xD6E8FEB86659FD93ULL
+    return number ^ number >> 32
 
 
 cdef inline Py_ssize_t bytes_held(Trace *trace) noexcept:

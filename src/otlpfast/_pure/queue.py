@@ -19,7 +19,7 @@ from .buffers import BufferPool, SpanBuffer
 from .counters import PaddedCounters, Tally
 from .encode import encode_resource, encode_scope, encode_span
 from .redaction import Redactor
-from .tail import Record, Tail, Traits
+from .tail import Record, Tail, Trace, Traits
 
 if TYPE_CHECKING:
     from .._tail_sampling import TailSampler
@@ -111,7 +111,7 @@ class SpanQueue:
             None  # called where a span finds no room for its bytes: True once there may be
         )
         self._tail_sampler = tail_sampler
-        self._losing: str | None = None  # why traces that are kept are dropped nevertheless
+        self._losing: str | None = None  # once discard() was here: why traces that are kept are dropped
         self._start()
 
     def _start(self) -> None:
@@ -119,6 +119,7 @@ class SpanQueue:
         # The sums first: the spans of the old queue may end others in their finalisers.
         self._nbytes = Tally()
         self._in_flight = Tally()
+        self._moving = Tally()
         self._encoded: deque[tuple[ScopeEntry, bytes]] = deque()
         self._kept: deque[tuple[Any, int]] = deque()
         sampler = self._tail_sampler
@@ -143,6 +144,11 @@ class SpanQueue:
     def undecided(self) -> int:
         """How many spans wait for the decision on their trace: none of those that ``waiting`` counts."""
         return 0 if self._tail is None else self._tail.spans
+
+    @property
+    def moving(self) -> int:
+        """How many traces that are kept wait for room among those that ``waiting`` counts."""
+        return self._moving.value
 
     @property
     def undecided_bytes(self) -> int:
@@ -171,12 +177,16 @@ class SpanQueue:
         self.counters.add("ended")
         tail = self._tail if not self.closed else None
         try:
-            return outcome | (self._admit(span, keep) if tail is None else self._put_aside(tail, span, keep))
+            if tail is None:
+                return outcome | self._admit(span, keep)
+            placed = self._put_aside(tail, span, keep)
         except Exception:  # no memory, or no stack left
             return outcome | self._dropped("encode_error")
         except BaseException:  # the application's own, which goes on to it
             self.counters.add("encode_error")
             raise
+        # From where a span is with its trace, it is accounted for with that.
+        return outcome | (placed if isinstance(placed, int) else self._decide_after(tail, *placed))
 
     def _has_room(self, size: int) -> bool:
         return self.waiting < self.max_spans and size <= self.max_bytes - self.nbytes
@@ -237,8 +247,8 @@ class SpanQueue:
         except Exception:
             pass  # what is no span is not waited for
 
-    def _put_aside(self, tail: Tail, span: Any, keep: bool) -> int:
-        """To its trace; once it was decided on that, where the decision says."""
+    def _put_aside(self, tail: Tail, span: Any, keep: bool) -> int | tuple[Traits, int, Trace]:
+        """To its trace, which is given with the rule; once it was decided on that, where the decision says."""
         readable = plain_span(span)
         if readable is None:
             return self._dropped("encode_error")
@@ -253,18 +263,32 @@ class SpanQueue:
             return self._dropped("shutdown")
         kept = tail.late(traits, rule)
         if kept is None:
-            return tail.add(traits, rule, (entry, span if keep else data, len(data)))
+            return traits, rule, tail.add(traits, rule, (entry, span if keep else data, len(data)))
         if kept:
             return self._admit(span, keep)
         self.counters.add("sampled_out")
         return 0
 
+    def _decide_after(self, tail: Tail, traits: Traits, rule: int, trace: Trace) -> int:
+        outcome = tail.decide_after(traits, rule, trace)
+        if self._losing is not None:  # a span that came in when all that waited had just been dropped
+            self._discard_undecided(self._losing)
+        return outcome
+
     def _move(self, next_record: Callable[[], Record | None], nbytes: int) -> int:
         """A trace that is kept goes to the batches whole, if there is room when it comes."""
-        reason = self._refuses(nbytes)
+        reason: str | None = "encode_error"  # where this is cut short
         outcome = 0
-        while (record := next_record()) is not None:
-            outcome |= self._dropped(reason) if reason else self._append(record)
+        self._moving.add(1)
+        try:
+            reason = self._refuses(nbytes)
+        except Exception:
+            pass
+        finally:
+            self._moving.add(-1)
+            while (record := next_record()) is not None:
+                lost = reason or self._losing
+                outcome |= self._dropped(lost) if lost else self._append(record)
         return outcome
 
     def _refuses(self, size: int) -> str | None:
@@ -280,11 +304,11 @@ class SpanQueue:
                 return "shutdown"
         return None
 
-    def decide(self, began_by: float | None = None) -> bool:
-        """Decides on traces that have waited since then or longer, oldest first, until a batch is full.
+    def decide(self, waited: float | None = None) -> bool:
+        """Decides on traces that have waited for so long or longer, oldest first, until a batch is full.
 
         Args:
-            began_by: seconds of the monotonic clock; by default as long ago as the tail sampler waits.
+            waited: seconds; by default as long as the tail sampler waits.
 
         Returns:
             bool: whether there may be more; what is waiting now is to be taken before.
@@ -292,9 +316,8 @@ class SpanQueue:
         tail = self._tail
         if tail is None:
             return False
-        if began_by is None:
-            began_by = time.monotonic() - tail.sampler.decision_seconds
-        while (found := tail.oldest_since(began_by)) is not None:
+        since = time.monotonic() - (tail.sampler.decision_seconds if waited is None else waited)
+        for found in tail.waiting_since(since):
             is_full = self.waiting >= self.batch_size or not self._has_room(found[1].nbytes.value)
             if self.waiting and is_full:
                 return True
@@ -302,7 +325,7 @@ class SpanQueue:
         return False
 
     def next_decision(self) -> float:
-        """When ``decide()`` is due, in seconds of the monotonic clock, for all that is known now."""
+        """In how many seconds ``decide()`` is due, for all that is known now."""
         return math.inf if self._tail is None else self._tail.next_decision()
 
     def take(self, partial: bool = True) -> tuple[BatchBuilder | list[Any], int, int] | None:
@@ -370,9 +393,9 @@ class SpanQueue:
     def _discard_undecided(self, reason: str) -> int:
         before = self.counters.get(reason)
         self._losing = reason
-        while self._tail and (found := self._tail.oldest_since(math.inf)) is not None:
-            self._tail.decide_on(found)
-        self._losing = None
+        if self._tail is not None:
+            for found in self._tail.waiting_since(math.inf):
+                self._tail.decide_on(found)
         return self.counters.get(reason) - before
 
     def after_fork(self) -> bool:

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -22,9 +22,15 @@ if TYPE_CHECKING:
 
 _TRACE_BYTES = 160  # of one without spans; as much as the compiled core needs, and so far from what this does
 _RECORD_BYTES = 16
+_OBJECT_BYTES, _OBJECT_FACTOR = 3072, 4  # of a span that is kept as it is; for each byte when it is encoded
 
 Record = tuple[ScopeEntry | None, Any, int]
 """Where an encoded span belongs, its bytes, their number; or None, a span that is kept as it is, its size."""
+
+
+def _bytes_held(record: Record) -> int:
+    entry, _, size = record
+    return _RECORD_BYTES + (size if entry is not None else _OBJECT_BYTES + _OBJECT_FACTOR * size)
 
 
 class Traits(NamedTuple):
@@ -171,8 +177,8 @@ class Tail:
             or (rule >= 0 and traits.randomness >= sampler.rules[rule].threshold)
         )
 
-    def add(self, traits: Traits, rule: int, record: Record) -> int:
-        """A span that has ended; what ``move`` gave, of all that is decided for it."""
+    def add(self, traits: Traits, rule: int, record: Record) -> Trace:
+        """A span that has ended, which from here on is accounted for with its trace."""
         trace = self._trace(traits.trace_id, lambda: traits.randomness)
         trace.has_error |= traits.has_error
         if traits.is_root:
@@ -183,8 +189,12 @@ class Tail:
         trace.open.discard(traits.span_id)
         self._spans.add(1)
         trace.nbytes.add(record[2])
-        self._held.add(record[2] + _RECORD_BYTES)
+        self._held.add(_bytes_held(record))
         trace.records.append(record)
+        return trace
+
+    def decide_after(self, traits: Traits, rule: int, trace: Trace) -> int:
+        """What has to be decided after a span was added to a trace; what ``move`` gave of that."""
         outcome = 0
         if self._traces.get(traits.trace_id) is not trace:  # somebody has just decided, or forgotten it
             kept = self.late(traits, rule)
@@ -208,6 +218,8 @@ class Tail:
         return "ratio" if trace.randomness >= sampler.threshold else "sampled_out"
 
     def _decide(self, trace_id: int, trace: Trace, early: bool) -> int:
+        if self._traces.get(trace_id) is not trace:
+            return 0  # somebody else was faster
         # Who comes from here on finds a decision, and who came before that is still a part of it.
         before = self._decided.setdefault(trace_id, self._verdict(trace) != "sampled_out")
         if self._traces.pop(trace_id, None) is not trace:
@@ -230,7 +242,7 @@ class Tail:
             except IndexError:
                 return None
             self._spans.add(-1)
-            self._held.add(-record[2] - _RECORD_BYTES)
+            self._held.add(-_bytes_held(record))
             trace.nbytes.add(-record[2])
             return record
 
@@ -257,17 +269,17 @@ class Tail:
             with contextlib.suppress(RuntimeError):  # others come and go
                 return list(itertools.islice(self._traces.items(), most))
 
-    def oldest_since(self, began: float) -> tuple[int, Trace] | None:
-        """The oldest trace that has waited since then, with spans; those without wait on."""
+    def waiting_since(self, began: float) -> Iterator[tuple[int, Trace]]:
+        """The traces that have waited since then, with spans, the oldest first; those without wait on."""
         for trace_id, trace in self._listed():
             if trace.began > began:
                 continue
             if trace.records:
-                return trace_id, trace
+                yield trace_id, trace
+                continue
             trace.began = time.monotonic()
             if not trace.open:
                 self._forget(trace_id, trace)
-        return None
 
     def _forget(self, trace_id: int, trace: Trace) -> None:
         if self._traces.pop(trace_id, None) is trace:
@@ -278,7 +290,8 @@ class Tail:
         return self._decide(*found, early=True)
 
     def next_decision(self) -> float:
-        """When the oldest trace has waited for long enough, by the monotonic clock."""
+        """In how many seconds the oldest trace has waited for long enough."""
         # One that begins from now on is due no earlier than that.
-        began = min((trace.began for _, trace in self._listed()), default=time.monotonic())
-        return began + self.sampler.decision_seconds
+        now = time.monotonic()
+        began = min((trace.began for _, trace in self._listed()), default=now)
+        return began + self.sampler.decision_seconds - now
