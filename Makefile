@@ -51,7 +51,11 @@ suite-%: $(BUILT) $(VENV)/.group-test
 	@OTLPFAST_IMPL=$* $(BIN)/python -c 'import otlpfast as o; from importlib.metadata import version; \
 	    print("otlpfast", o.__version__, o.IMPLEMENTATION + ", SDK", version("opentelemetry-sdk"), flush=True); \
 	    assert o.IMPLEMENTATION == "$*"'
-	@OTLPFAST_IMPL=$* $(BIN)/python -m pytest $(ARGS)
+	@OTLPFAST_IMPL=$* $(BIN)/python $(AS_$*) -m pytest $(ARGS)
+
+# The pure one as Python's development mode has it, with every warning an error from the start: a socket that
+# nobody closed, a loop that was held up. The compiled one runs as users have it, and under sanitizers besides.
+AS_py := -X dev -W error
 
 reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and on the stock SDK; docs/reliability.md
 	@$(BIN)/python -m tests.faults $(ARGS)

@@ -22,9 +22,9 @@ COVERAGE = [sys.executable, "-m", "coverage"]
 RC = "--rcfile=.ci/coverage.toml"
 IMPLEMENTATIONS = ("c", "py")
 # Servers and tools of others, faults and loads: minutes, and hardly a line that no other test runs.
-SLOW = ("build", "contrib", "demo", "deploy", "documentation_blocks", "faults", "fuzz", "gate", "life_servers")
-SLOW += ("measuring", "official_collector", "profiling_stress", "propagation_proxies", "rotel", "soak")
-SLOW += ("user_bench", "web_browser", "profiling_flame_browser", "tail_sampling_load")
+SLOW = ("build", "contrib", "demo", "deploy", "documentation_blocks", "faults", "fuzz", "gate")
+SLOW += ("life_servers", "measuring", "official_collector", "profiling_stress", "profiling_flame_browser")
+SLOW += ("propagation_proxies", "rotel", "soak", "tail_sampling_load", "user_bench", "web_browser")
 
 
 def subjects(files: Iterable[Path]) -> dict[str, list[str]]:
@@ -58,11 +58,12 @@ def run(implementation: str, subject: str, files: list[str], seconds: float) -> 
 
 
 def measured() -> dict[str, dict[str, list[int]]]:
-    """Of each file the lines that can be run, those that were not, and how many branches there are and were."""
-    environment = {**os.environ, "PYTHONPATH": str(LIBRARY.resolve()), "COVERAGE_FILE": str(BUILD / "combined")}
+    """Of each file the lines that can be run, those that were not, and branches: all and taken ones."""
+    combined = {"PYTHONPATH": str(LIBRARY.resolve()), "COVERAGE_FILE": str(BUILD / "combined")}
     data = sorted(map(str, (BUILD / "data").glob("*/of*")))
-    for command in (["combine", "--keep", "--quiet", RC, *data], ["json", "--quiet", RC, f"-o{BUILD}/all.json"]):
-        subprocess.run([*COVERAGE, *command], env=environment, check=True)
+    for command in ("combine", "--keep", *data), ("json", f"-o{BUILD}/all.json"):
+        called = [*COVERAGE, *command, "--quiet", RC]
+        subprocess.run(called, env={**os.environ, **combined}, check=True)
     found = {}
     for name, file in json.loads((BUILD / "all.json").read_text(encoding="utf-8"))["files"].items():
         branches = file["summary"].get("num_branches", 0), file["summary"].get("covered_branches", 0)
