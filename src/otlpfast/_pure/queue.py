@@ -248,7 +248,7 @@ class SpanQueue:
             pass  # what is no span is not waited for
 
     def _put_aside(self, tail: Tail, span: Any, keep: bool) -> int | tuple[Traits, int, Trace]:
-        """To its trace, which is given with the rule; once it was decided on that, where the decision says."""
+        """To its trace, which is given with the rule; once that is decided on, where the decision says."""
         readable = plain_span(span)
         if readable is None:
             return self._dropped("encode_error")
