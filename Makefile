@@ -29,12 +29,13 @@ NATIVE := $(wildcard src/otlpfast/*.pyx src/otlpfast/*/*.pyx src/otlpfast/*/*.px
     $(addprefix src/otlpfast/profiling/_sampler/*,.pxi .c .h))
 BUILT := $(VENV)/.built
 SANITIZED := build/sanitize/.built
+TRACED := build/coverage/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test reliability bench plot scenarios latency service soak
 .PHONY: profiling stress growth layers builds gate bench-gate slowed lint format
-.PHONY: sdist wheel wheels sanitize collector gateway clean
+.PHONY: sdist wheel wheels sanitize coverage collector gateway clean
 .PHONY: docs changelog fuzz picture
 
 help: ## this list
@@ -50,7 +51,11 @@ suite-%: $(BUILT) $(VENV)/.group-test
 	@OTLPFAST_IMPL=$* $(BIN)/python -c 'import otlpfast as o; from importlib.metadata import version; \
 	    print("otlpfast", o.__version__, o.IMPLEMENTATION + ", SDK", version("opentelemetry-sdk"), flush=True); \
 	    assert o.IMPLEMENTATION == "$*"'
-	@OTLPFAST_IMPL=$* $(BIN)/python -m pytest $(ARGS)
+	@OTLPFAST_IMPL=$* $(BIN)/python $(AS_$*) -m pytest $(ARGS)
+
+# The pure one as Python's development mode has it, with every warning an error from the start: a socket that
+# nobody closed, a loop that was held up. The compiled one runs as users have it, and under sanitizers besides.
+AS_py := -X dev -W error
 
 reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and on the stock SDK; docs/reliability.md
 	@$(BIN)/python -m tests.faults $(ARGS)
@@ -142,6 +147,10 @@ sanitize: $(SANITIZED) $(VENV)/.group-test ## the test suite on the compiled cor
 	    print("otlpfast", core.__file__, flush=True); assert "/sanitize/" in core.__file__'
 	@$(UNDER_SANITIZERS) $(BIN)/python -m pytest $(NOT_SANITIZED) $(ARGS)
 
+coverage: $(TRACED) $(VENV)/.group-test $(VENV)/.group-coverage ## lines that tests run, of both implementations; ARGS=--help
+	@cp tests/core_lines.py build/coverage/lib
+	@$(BIN)/python .ci/cover.py $(ARGS)
+
 collector: ## the official OpenTelemetry Collector, for tests/test_official_collector.py; needs Go 1.25
 	@tests/build_collector.sh build/collector/otelcol tests/otelcol.yaml
 
@@ -192,4 +201,11 @@ $(SANITIZED): $(BUILT) $(wildcard src/otlpfast/*.py src/otlpfast/*/*.py src/otlp
 	@rm -rf build/sanitize
 	@CC=gcc OTLPFAST_BUILD=require OTLPFAST_SANITIZE=1 $(BIN)/python setup.py --quiet build \
 	    --build-base build/sanitize --build-lib build/sanitize/lib
+	@touch $@
+
+$(TRACED): $(BUILT) $(wildcard src/otlpfast/*.py src/otlpfast/*/*.py src/otlpfast/*/*/*.py)
+	@echo "compiling otlpfast for coverage into build/coverage"
+	@rm -rf build/coverage
+	@OTLPFAST_BUILD=require OTLPFAST_TRACE=1 $(BIN)/python setup.py --quiet build \
+	    --build-base build/coverage --build-temp build/coverage/c --build-lib build/coverage/lib
 	@touch $@

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import inspect
 import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from multiprocessing.pool import Pool, ThreadPool
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -24,6 +27,7 @@ import otlpfast
 from otlpfast import carry, carry_context
 
 from .exporting import collector_fixture  # noqa: F401
+from .pipeline import until
 from .starting import environment
 from .traced import native
 
@@ -383,3 +387,34 @@ def test_a_span_that_raises_for_its_context_costs_only_itself() -> None:
     finally:
         detach(token)
     assert pickle.loads(there)() == (0, "x")
+
+
+@pytest.mark.usefixtures("carrying")
+def test_a_thread_that_has_ended_is_held_by_nobody(tracer: Tracer) -> None:
+    """Without the garbage collector: what it held may be large."""
+    gc.disable()
+    try:
+        with tracer.start_as_current_span("span"):
+            thread = OwnRun([])
+            joined(thread)
+        ended = weakref.ref(thread)
+        del thread
+        until(lambda: ended() is None, "nothing held the thread")
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="by fork")
+@pytest.mark.usefixtures("carrying")
+def test_a_process_whose_class_refuses_attributes_starts(tracer: Tracer) -> None:
+    class Strict(get_context("fork").Process):  # type: ignore[misc, name-defined]
+        def __setattr__(self, name: str, value: object) -> None:
+            if name.startswith("_otlpfast"):
+                raise AttributeError(name)
+            super().__setattr__(name, value)
+
+    process = Strict(target=seen)
+    with tracer.start_as_current_span("span"):
+        process.start()
+    process.join(PATIENCE)
+    assert process.exitcode == 0

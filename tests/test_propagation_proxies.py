@@ -146,8 +146,8 @@ def test_a_trace_goes_through(row: Row) -> None:
         if row.proxy != "envoy":
             for proxy in row.proxies:
                 proxy.waits_for_line(f"trace={TRACE:032x}", '"GET /1" 200')
-            ask(row.address, "/forged", [("traceparent", '00-x "GET /admin" 200 trace=0123')])
-            row.proxies[-1].waits_for_line("trace=-", '"GET /forged"')
+            ask(row.address, "/2", [("traceparent", '00-x "GET /admin" 200 trace=0123')])
+            row.proxies[-1].waits_for_line("trace=-", '"GET /2"')
 
 
 def check_ids_of_requests(row: Row) -> None:

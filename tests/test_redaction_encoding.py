@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import re
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -180,6 +181,15 @@ def test_a_mask_is_in_the_place_of_any_value(value: object) -> None:
 )
 def test_hashes_are_of_what_a_value_is_as_a_text(value: Any, text: Any) -> None:
     assert attributes_of(RULES, hash=value) == {"hash": redactor(RULES).hash(text)}
+
+
+def test_hashes_of_what_a_span_made_by_hand_may_have() -> None:
+    for value in (StatusCode.OK, frozenset(["a"]), uuid.UUID(int=7)):
+        span = ReadableSpan("a span", CONTEXT, attributes={"hash": value})  # type: ignore[dict-item]
+        [found] = spans_of(encoded([span], redactor(RULES)))
+        [plain] = spans_of(encoded([span]))
+        text = values_of(plain.attributes)["hash"]
+        assert values_of(found.attributes) == {"hash": redactor(RULES).hash(text)}
 
 
 def test_each_item_of_a_sequence_has_a_hash_and_what_has_none_is_masked() -> None:

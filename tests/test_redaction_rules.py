@@ -194,7 +194,7 @@ class TestTexts:
     @pytest.mark.parametrize("size", [0, 1, 31, 32, 54, 55, 56, 57, 63, 64, 65, 119, 120, 127, 128, 1000])
     def test_hashes_are_hmac_sha256(self, size: int) -> None:
         data = bytes(n % 251 for n in range(size))
-        for key in (b"", b"k", data):
+        for key in (b"k", data or b"another"):
             redactor = RedactionRules(hash_key=key).redactor()
             assert redactor.hash(data) == hmac.new(key, data, hashlib.sha256).hexdigest()[:16]
 
@@ -233,6 +233,7 @@ class TestRules:
             ({"patterns": [re.compile(b"x")]}, TypeError, r"patterns\[0\]: .* of text, not of bytes"),
             ({"mask": 5}, TypeError, "mask: a str, not int"),
             ({"hash_key": 5}, TypeError, "hash_key: a str or bytes, not int"),
+            ({"hash_key": ""}, ValueError, "hash_key: it is empty"),
             ({"events": "no"}, TypeError, "events: a bool, not str"),
             ({"action": "delete"}, ValueError, "action: 'delete' is not known; allowed: mask, hash, drop"),
             ({"action": "keep"}, ValueError, "action: 'keep' is not known; allowed: mask, hash, drop"),
@@ -347,7 +348,8 @@ class TestFiles:
         ("text", "message"),
         [
             ("{", "is no JSON"),
-            ("[]", r"an object with some of default, keys, .* is expected, not \[\]"),
+            ("[]", r"an object with some of default, keys, .* is expected, not 'list'"),
+            ('{"hash_key": "of the vault", "pattern": []}', r"is expected, not \['pattern'\]$"),
             ('{"key": []}', "an object with some of"),
             ('{"default": 1}', "default: true or false is expected, not 1"),
             ('{"events": null}', "events: true or false is expected, not None"),

@@ -143,6 +143,45 @@ def test_configure(collector: Collector, argument: str, variables: dict[str, str
     assert values_of(span.attributes) == {"password": "[REDACTED]"}
 
 
+BY_FILE = f"""
+import sys, types
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
+package = types.ModuleType("opentelemetry.configuration")
+tracing = types.ModuleType("opentelemetry.configuration._tracer_provider")
+tracing.TracerProvider, tracing.SimpleSpanProcessor = TracerProvider, SimpleSpanProcessor
+if sys.argv[1:] != ["another"]:
+    tracing.BatchSpanProcessor = BatchSpanProcessor
+def configure_sdk(config):
+    provider = tracing.TracerProvider()
+    provider.add_span_processor(tracing.SimpleSpanProcessor(ConsoleSpanExporter()))
+    trace.set_tracer_provider(provider)
+package.load_config_file, package.configure_sdk = str, configure_sdk
+package._tracer_provider, package.__path__ = tracing, []
+sys.modules.update({{module.__name__: module for module in (package, tracing)}})
+from otlpfast.autoconfigure import OtlpfastConfigurator
+OtlpfastConfigurator().configure()
+trace.get_tracer("app").start_span("of {EMAIL}", attributes={{"password": "hunter2"}}).end()
+"""
+
+
+@pytest.mark.parametrize("off", ["false", "true"])
+def test_a_declarative_file(off: str) -> None:
+    """As the package of that name would follow it."""
+    done = python(BY_FILE, OTEL_CONFIG_FILE="otel.yaml", OTLPFAST_REDACTION="default", OTLPFAST_DISABLED=off)
+    assert '"name": "of [REDACTED]"' in done.stdout
+    assert EMAIL not in done.stdout and "hunter2" not in done.stdout
+
+
+@pytest.mark.parametrize("off", ["false", "true"])
+def test_a_declarative_file_that_another_release_follows_its_own_way(off: str) -> None:
+    code = BY_FILE.replace("sys.argv[1:]", '["another"]')
+    done = python(code, OTEL_CONFIG_FILE="otel.yaml", OTLPFAST_REDACTION="default", OTLPFAST_DISABLED=off)
+    assert done.stdout == ""
+    assert "nothing is configured" in done.stderr and "OTLPFAST_REDACTION" in done.stderr
+
+
 @pytest.mark.parametrize("off", ["false", "true"])
 def test_run(collector: Collector, off: str, tmp_path: Path) -> None:
     app = "from opentelemetry import trace\ntrace.get_tracer('app').start_span('of joe@example.com').end()\n"
@@ -324,6 +363,21 @@ def test_span_metrics_show_none(meters: NewMeters) -> None:
     ]
     metered.collect()
     assert found_in(repr(metered.collect())) == []
+
+
+def test_span_metrics_have_one_series_of_what_is_hidden(meters: NewMeters) -> None:
+    metered = meters()
+    rules = RedactionRules(allow=["region"], patterns=["email"], action="drop")
+    processor = SpanMetricsProcessor(
+        metered.provider, dimensions=["region", "user.id"], max_series=3, redaction=rules
+    )
+    tracer = native(processor).get_tracer("tests")
+    for number in range(10):
+        attributes = {"region": "eu", "user.id": f"user {number}"}
+        tracer.start_span(f"GET /users/{number}{EMAIL}", attributes=attributes).end()
+    [point] = metered.points("traces.span.metrics.calls")
+    assert point.value == 10
+    assert point.attributes["region"] == "eu" and "user.id" not in point.attributes
 
 
 class Broken(sdk.sampling.Sampler):  # type: ignore[attr-defined,misc,name-defined]

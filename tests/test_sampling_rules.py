@@ -324,3 +324,12 @@ def test_one_that_is_in_use_can_be_copied() -> None:
         assert twin.get_description() == sampler.get_description()
     tracer.sampler = sampler
     assert not tracer.start_span("GET /health").is_recording()
+
+
+def test_its_rules_stay_what_they_are() -> None:
+    """A tracer has made its own of them."""
+    sampler = RuleBasedSampler([], ALWAYS_OFF)
+    for name in ("rules", "default"):
+        with pytest.raises(AttributeError):
+            setattr(sampler, name, ALWAYS_ON)
+    assert (sampler.rules, sampler.default) == ((), ALWAYS_OFF)

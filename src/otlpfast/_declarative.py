@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+
+from .environment_variables import OTLPFAST_REDACTION
 
 _PACKAGE = "opentelemetry.configuration"
 _TRACING = f"{_PACKAGE}._tracer_provider"
@@ -30,6 +33,8 @@ def _classes_of_otlpfast(tracing: ModuleType) -> Iterator[None]:
     import otlpfast
 
     before = {name: getattr(tracing, name) for name in _CLASSES if hasattr(tracing, name)}
+    if len(before) < len(_CLASSES) and os.environ.get(OTLPFAST_REDACTION, "").strip():
+        raise RuntimeError(f"this release of it can't be made to redact as {OTLPFAST_REDACTION} says")
     for name in before:
         setattr(tracing, name, getattr(otlpfast, name))
     try:

@@ -28,9 +28,11 @@ def arguments_of(found: Any, where: str) -> tuple[bool, dict[str, Any]]:
     Raises:
         ValueError: it is not of the form of such a file.
     """
-    if not isinstance(found, Mapping) or set(found) - {*_FIELDS}:
+    is_object = isinstance(found, Mapping)
+    unknown = sorted(map(str, set(found) - {*_FIELDS})) if is_object else type(found).__name__
+    if unknown:  # names alone: a value may be the key of hashes
         fields = ", ".join(_FIELDS)
-        raise ValueError(f"{where}: an object with some of {fields} is expected, not {found!r:.200}")
+        raise ValueError(f"{where}: an object with some of {fields} is expected, not {unknown!r:.200}")
     for name in ("default", *SWITCHES):
         if not isinstance(found.get(name, False), bool):
             raise ValueError(f"{where}: {name}: true or false is expected, not {found[name]!r:.100}")

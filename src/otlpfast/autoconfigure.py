@@ -418,12 +418,23 @@ def _configure_stock(configure: Callable[..., None], arguments: Mapping[str, Any
 
     settings = dict(arguments)
     if components.variable(OTLPFAST_REDACTION):
+        if path := components.variable(OTEL_CONFIG_FILE):  # with which the SDK ignores what it is given
+            _follow_file(path)
+            return
         settings.setdefault("export_span_processor", BatchSpanProcessor)
     with without_missing_exporters():
         configure(**settings)
 
 
 def _configure_by_file(path: str) -> None:
+    if not _follow_file(path):
+        return
+    _take_over()
+    _write_line(f"otlpfast: configured by the file {path} ({OTEL_CONFIG_FILE})")
+    _serve_page()
+
+
+def _follow_file(path: str) -> bool:
     from ._declarative import configure_by_file
 
     try:
@@ -431,10 +442,8 @@ def _configure_by_file(path: str) -> None:
     except Exception as error:
         text = "%s=%r can't be followed, nothing is configured: %s: %s"
         warn(_logger, text, OTEL_CONFIG_FILE, path[:300], type(error).__name__, error)
-        return
-    _take_over()
-    _write_line(f"otlpfast: configured by the file {path} ({OTEL_CONFIG_FILE})")
-    _serve_page()
+        return False
+    return True
 
 
 def _serve_page() -> None:

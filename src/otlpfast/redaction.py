@@ -90,6 +90,8 @@ class RedactionRules:
             raise TypeError(f"mask: a str, not {type(self.mask).__name__}")
         if self.hash_key is not None and not isinstance(self.hash_key, (str, bytes)):
             raise TypeError(f"hash_key: a str or bytes, not {type(self.hash_key).__name__}")
+        if self.hash_key is not None and not self.hash_key:
+            raise ValueError("hash_key: it is empty, anybody could try it; without one it is random")
         for name in SWITCHES:
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}: a bool, not {type(getattr(self, name)).__name__}")

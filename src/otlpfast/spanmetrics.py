@@ -132,9 +132,14 @@ class SpanMetricsProcessor(SpanProcessor):
         found = self._series.get(key)
         if found is not None:
             return found
+        attributes = self._attributes_of(span)
+        if self._redactor is not None:  # what differs only in what is hidden is one series
+            key = (id(span.resource), *((name, type(value), value) for name, value in attributes.items()))
+            if (found := self._series.get(key)) is not None:
+                return found
         if len(self._series) >= self._max_series:
             return _OVERFLOW
-        return self._series.setdefault(key, Series(self._attributes_of(span), span.resource))
+        return self._series.setdefault(key, Series(attributes, span.resource))
 
     def _values_of(self, span: ReadableSpan) -> Iterable[object]:
         attributes, resource = span.attributes or {}, span.resource.attributes
@@ -156,10 +161,15 @@ class SpanMetricsProcessor(SpanProcessor):
             for name, value in zip(_OWN, own, strict=True)
             if value is not None and name not in self._excluded
         }
-        for (name, _), value in zip(self._dimensions, self._values_of(span), strict=True):
-            if value is not None:
-                attributes[name] = _plain(value[1] if isinstance(value, tuple) else value)
-        return attributes if self._redactor is None else redacted_pairs(attributes, self._redactor)
+        wanted = {
+            name: _plain(value[1] if isinstance(value, tuple) else value)
+            for (name, _), value in zip(self._dimensions, self._values_of(span), strict=True)
+            if value is not None
+        }
+        if self._redactor is not None:  # a list of what may stay is for attributes of spans
+            attributes = redacted_pairs(attributes, self._redactor)
+            wanted = redacted_pairs(wanted, self._redactor, self._redactor.otherwise)
+        return attributes | wanted
 
     def force_flush(self, timeout_millis: float | None = _FLUSH_MILLIS) -> bool:
         """Has all spans that have ended recorded; whether that took no longer than allowed."""

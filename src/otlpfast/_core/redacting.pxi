@@ -228,6 +228,8 @@ cdef int put_hash(Encoding *e, Slot *slot, int depth) noexcept:
     put_byte(w, 0x0A)
     start = begin(w, 1)
     outcome = put_slot_text(w, slot)
+    if outcome == NO_TEXT and not e.plain and not has_no_text(slot.held.object):
+        return BAIL  # _plain knows what it is
     if outcome == OK:
         outcome = (<Redactor> e.redactor).put_hash(w, start)
     elif outcome == NO_TEXT:
@@ -235,6 +237,10 @@ cdef int put_hash(Encoding *e, Slot *slot, int depth) noexcept:
     if outcome != OK:
         return outcome
     return OK if end(w, start, 1) and end(w, any_start, 1) else NO_MEMORY
+
+
+cdef inline bint has_no_text(PyObject *value) noexcept:
+    return value == py_none or is_exact_dict(value)
 
 
 cdef int put_each(Encoding *e, PyObject *value, int depth, bint hashed) noexcept:

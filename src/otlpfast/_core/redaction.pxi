@@ -141,6 +141,7 @@ cdef class Redactor:
             size = otlpfast_utf8(key, self.out.data)
             text = self.out.data
         rule = first_pattern(&self.keys, text, size)
+        trim_edges(&self.keys)
         if rule == NO_MEMORY:
             return NO_MEMORY
         found = self.verdicts[rule] if rule >= 0 else VERDICT_OTHER

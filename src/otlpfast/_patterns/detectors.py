@@ -30,12 +30,13 @@ _REST = r"[^\s\"'`&;,)\]}\\]"
 _LETTER = r"[^\s\d\"'`&;,)\]}\\(\[{<>?%$:=*|]"
 _VALUE = rf"(?:{_LETTER}|\d|%[0-9A-Fa-f]{{2}}|[$?*][A-Za-z]){_REST}*"
 _KEY = r"[A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?"
+_OPEN = r"(?:[\[(]\s*)?"  # a list of values, as in headers and queries that were parsed
 _TOKEN_CHARACTERS = r"[A-Za-z0-9._~+/-]"
 
 _TOKENS = (
-    # password="…", 'token': '…', {\"api_key\": \"…\"}
-    rf"(?i){_NAME}\\*[\"'`]?\s*{_SIGN}\s*[bfru]{{0,2}}\"(?P<secret>(?:[^\"\\\n]|\\.)+)",
-    rf"(?i){_NAME}\\*[\"'`]?\s*{_SIGN}\s*[bfru]{{0,2}}'(?P<secret>(?:[^'\\\n]|\\.)+)",
+    # password="…", 'token': ['…'], {\"api_key\": \"…\"}
+    rf"(?i){_NAME}\\*[\"'`]?\s*{_SIGN}\s*{_OPEN}[bfru]{{0,2}}\"(?P<secret>(?:[^\"\\\n]|\\.)+)",
+    rf"(?i){_NAME}\\*[\"'`]?\s*{_SIGN}\s*{_OPEN}[bfru]{{0,2}}'(?P<secret>(?:[^'\\\n]|\\.|'')+)",
     rf"(?i){_NAME}\\*[\"'`]?\s*{_SIGN}\s*\\+[\"'](?P<secret>[^\"'\\\n]+)",
     # password=…&, PASSWORD:…
     rf"(?i){_NAME}[\"'`]?{_SIGN}(?P<secret>{_VALUE})",
@@ -44,8 +45,11 @@ _TOKENS = (
     rf"(?i){_NAME}[\"'`]?[ \t]*{_SIGN}[ \t]+(?P<secret>{_LETTER}{_REST}*?\d{_REST}*)",
     rf"(?i){_NAME}[\"'`]?[ \t]*{_SIGN}[ \t]+(?P<secret>\d{_REST}*[a-z]{_REST}*)",
     # Headers
-    r"(?i)\bauthorization[\"']?\s*[:=]\s*[\"']?(?:[a-z-]+\s+)?(?P<secret>[^\s\"',;]+)",
-    r"(?i)\bcookie[\"']?\s*:\s*[bru]?\"(?P<secret>(?:[^\"\\\r\n]|\\.)+)",
+    rf"(?i)\bauthorization[\"']?\s*[:=]\s*{_OPEN}[bru]?\"(?:[a-z-]+\s+)?(?P<secret>(?:[^\"\\\r\n]|\\.)+)",
+    rf"(?i)\bauthorization[\"']?\s*[:=]\s*{_OPEN}[bru]?'(?:[a-z-]+\s+)?(?P<secret>(?:[^'\\\r\n]|\\.)+)",
+    r"(?i)\bauthorization[\"']?\s*[:=]\s*(?:[a-z-]+\s+)?(?P<secret>[\[(]?[^\s\"',;\[(]+(?:[\"'][^\"'\r\n]*[\"'])?)",
+    rf"(?i)\bcookie[\"']?\s*:\s*{_OPEN}[bru]?\"(?P<secret>(?:[^\"\\\r\n]|\\.)+)",
+    r"(?i)\bcookie[\"']?\s*:\s*[\[(]\s*[bru]?'(?P<secret>(?:[^'\\\r\n]|\\.)+)",
     r"(?i)\bcookie[\"']?\s*:\s*[bru]?'?(?P<secret>[^\r\n\"']+(?:\"[^\"\r\n]*\"[^\r\n\"']*)*)",
     rf"(?a)\b(?i:bearer)\s+(?P<secret>[a-z]*(?:[A-Z0-9_~+/-]|\.\w){_TOKEN_CHARACTERS}*=*)",
     r"(?a)\b(?i:basic)\s+(?P<secret>[A-Za-z]*(?:[a-z][A-Z]|[0-9+/])[A-Za-z0-9+/]*=*)",
@@ -90,6 +94,9 @@ KEYS = (
     "*password*",
     "*passwd*",
     "*passphrase*",
+    "*passcode*",
+    "pass",
+    "*[._-]pass",
     "pwd",
     "*[._-]pwd",
     "*secret*",
@@ -103,11 +110,16 @@ KEYS = (
     "*private_key*",
     "*private-key*",
     "*privatekey*",
+    "*auth[_-]key*",
+    "*encryption[_-]key*",
+    "*signing[_-]key*",
+    "*signature",
     "*credential*",
     "*authorization*",
     "*cookie*",
     "*csrf*",
     "*xsrf*",
+    "cvv",
     "*[._-]cvv",
     "*card_number*",
     "*cardnumber*",

@@ -75,11 +75,12 @@ _UNLISTED = ("resource attribute", "scope attribute")  # for which an allow-list
 
 
 class Change(NamedTuple):
-    """A field and what becomes of it; ``left_out``: it is gone."""
+    """A field and what becomes of it; ``left_out``: it is gone; ``shown_key``: as it may be shown."""
 
     field: Field
     after: Any
     left_out: bool
+    shown_key: str | None
 
     @property
     def is_one(self) -> bool:
@@ -193,12 +194,12 @@ def _change(field: Field, redactor: Redactor) -> Change:
     place, key, value = field
     part = _PARTS.get(place)
     if part is not None and not getattr(redactor, part):
-        return Change(field, value, False)
+        return Change(field, value, False, key)
     if key is None:
-        return Change(field, redactor.clean(value), False)
+        return Change(field, redactor.clean(value), False, None)
     otherwise = Verdict.SCAN if place in _UNLISTED else redactor.otherwise
     left = redacted_pairs({key: value}, redactor, otherwise)
-    return Change(field, left.get(key), key not in left)
+    return Change(field, left.get(key), key not in left, redactor.clean(key))
 
 
 def _print_changes(changes: Iterable[Change], arguments: argparse.Namespace) -> None:
@@ -219,7 +220,8 @@ def _print_changes(changes: Iterable[Change], arguments: argparse.Namespace) -> 
 
 
 def _as_json(change: Change, after_alone: bool) -> str:
-    shown = {"place": change.field.place, "key": change.field.key}
+    key = change.shown_key if after_alone else change.field.key
+    shown: dict[str, Any] = {"place": change.field.place, "key": key}
     if not after_alone:
         shown["before"] = change.field.value
     if not change.left_out:
@@ -233,6 +235,7 @@ def _octets(value: bytes) -> str:
 
 def _as_line(change: Change, after_alone: bool) -> str:
     place, key, value = change.field
+    key = change.shown_key if after_alone else key
     head = place if key is None else f"{place} {_short(_text(key), 0)}"
     if not change.is_one:
         return f"  {head}: {_short(_text(value), 0)}"

@@ -1,0 +1,156 @@
+"""What the tests run of both implementations: lines and branches of Python, lines of the compiled core.
+
+Tests run one subject after the other, each in a process of its own that gets so much time; what fails is
+said and changes nothing else: the test suite itself is for that. The table goes to the terminal, each line
+that was not run to build/coverage/uncovered.txt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+BUILD = Path("build/coverage")
+LIBRARY = BUILD / "lib"
+COVERAGE = [sys.executable, "-m", "coverage"]
+RC = "--rcfile=.ci/coverage.toml"
+IMPLEMENTATIONS = ("c", "py")
+# Servers and tools of others, faults and loads: minutes, and hardly a line that no other test runs.
+SLOW = ("build", "contrib", "demo", "deploy", "documentation_blocks", "faults", "fuzz", "gate")
+SLOW += ("life_servers", "measuring", "official_collector", "profiling_stress", "profiling_flame_browser")
+SLOW += ("propagation_proxies", "rotel", "soak", "tail_sampling_load", "user_bench", "web_browser")
+
+
+def subjects(files: Iterable[Path]) -> dict[str, list[str]]:
+    """The files by the first word of their names."""
+    found = defaultdict[str, list[str]](list)
+    for file in sorted(files):
+        found[file.stem.removeprefix("test_").partition("_")[0]].append(str(file))
+    return found
+
+
+def run(implementation: str, subject: str, files: list[str], seconds: float) -> str:
+    """Runs tests under coverage; how that ended."""
+    data = BUILD.resolve() / "data" / implementation / "of"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(LIBRARY.resolve()),
+        "OTLPFAST_IMPL": implementation,
+        "COVERAGE_FILE": str(data),
+    }
+    log = BUILD / f"{implementation}-{subject}.log"
+    command = [*COVERAGE, "run", RC, "-m", "pytest", "-q", "--no-header", *files]
+    with log.open("w") as out:
+        try:
+            status = subprocess.run(
+                command, env=environment, stdout=out, stderr=subprocess.STDOUT, timeout=seconds, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return f"stopped after {seconds:g} s, see {log}"
+    last = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[-1]
+    return last if status == 0 else f"{last} (exit status {status}, see {log})"
+
+
+def measured() -> dict[str, dict[str, list[int]]]:
+    """Of each file the lines that can be run, those that were not, and branches: all and taken ones."""
+    combined = {"PYTHONPATH": str(LIBRARY.resolve()), "COVERAGE_FILE": str(BUILD / "combined")}
+    data = sorted(map(str, (BUILD / "data").glob("*/of*")))
+    for command in ("combine", "--keep", *data), ("json", f"-o{BUILD}/all.json"):
+        called = [*COVERAGE, *command, "--quiet", RC]
+        subprocess.run(called, env={**os.environ, **combined}, check=True)
+    found = {}
+    for name, file in json.loads((BUILD / "all.json").read_text(encoding="utf-8"))["files"].items():
+        branches = file["summary"].get("num_branches", 0), file["summary"].get("covered_branches", 0)
+        lines = sorted(file["executed_lines"] + file["missing_lines"])
+        found[name] = {"lines": lines, "missing": file["missing_lines"], "branches": list(branches)}
+    return found | never_met(found)
+
+
+def never_met(found: Iterable[str]) -> dict[str, dict[str, list[int]]]:
+    """Rooms of the core of which no line was run."""
+    sys.path.insert(0, str(LIBRARY))
+    from core_lines import lines
+
+    rooms = {os.path.relpath(path): sorted(numbers) for path, numbers in lines().items()}
+    return {
+        name: {"lines": numbers, "missing": numbers, "branches": [0, 0]}
+        for name, numbers in rooms.items()
+        if name not in found
+    }
+
+
+def part(name: str) -> str:
+    """What a file belongs to."""
+    words = Path(name).relative_to("src/otlpfast").parts
+    return "_core" if words[0].startswith("_core") else words[0] if len(words) > 1 else "otlpfast"
+
+
+def row(name: str, lines: int, missing: int, branches: tuple[int, int]) -> str:
+    """A line of the table."""
+    share = 100 * (1 - missing / lines) if lines else 100
+    taken = f"{branches[1]:>6} of {branches[0]}" if branches[0] else ""
+    return f"{name:<40} {lines:>7} {missing:>7} {share:>7.1f} %  {taken}"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """1-3, 7."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number - 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in found)
+
+
+def report(files: dict[str, dict[str, list[int]]]) -> None:
+    """The table, by part and by file; and the lines themselves, for whoever looks into them."""
+    print(f"\n{'':<40} {'lines':>7} {'not run':>7} {'run':>9}  branches")
+    for wanted in sorted({part(name) for name in files}):
+        those = [file for name, file in files.items() if part(name) == wanted]
+        print(row(wanted, *sums(those)))
+    print(row("all", *sums(list(files.values()))), end="\n\n")
+    with (BUILD / "uncovered.txt").open("w", encoding="utf-8") as out:
+        for name, file in sorted(files.items(), key=lambda entry: -len(entry[1]["missing"])):
+            if file["missing"]:
+                short = name.removeprefix("src/otlpfast/")
+                print(f"{short}: {len(file['missing'])} of {len(file['lines'])}: {ranges(file['missing'])}")
+                source = Path(name).read_text(encoding="utf-8").splitlines()
+                out.writelines(f"{name}:{number}: {source[number - 1]}\n" for number in file["missing"])
+
+
+def sums(files: list[dict[str, list[int]]]) -> tuple[int, int, tuple[int, int]]:
+    """Lines, lines that were not run, and branches, of several files."""
+    branches = sum(file["branches"][0] for file in files), sum(file["branches"][1] for file in files)
+    return sum(len(file["lines"]) for file in files), sum(len(file["missing"]) for file in files), branches
+
+
+def main() -> None:
+    """Runs the tests, unless --report, and reports."""
+    parser = argparse.ArgumentParser(prog="make coverage ARGS=…", description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, help="test files; by default all but the slow ones")
+    parser.add_argument("--seconds", type=float, default=300, help="for each subject (default: 300)")
+    parser.add_argument("--add", action="store_true", help="to what earlier runs have measured")
+    parser.add_argument("--report", action="store_true", help="only show what was measured")
+    arguments = parser.parse_args()
+    if not arguments.report:
+        for old in () if arguments.add else (BUILD / "data").glob("*/of*"):
+            old.unlink()
+        slow = tuple(f"test_{name}" for name in SLOW)
+        files = arguments.files or [f for f in Path("tests").glob("test_*.py") if not f.stem.startswith(slow)]
+        for implementation in IMPLEMENTATIONS:
+            (BUILD / "data" / implementation).mkdir(parents=True, exist_ok=True)
+            for subject, those in subjects(files).items():
+                ended = run(implementation, subject, those, arguments.seconds)
+                print(f"{implementation:>2} {subject}: {ended}", flush=True)
+    report(measured())
+
+
+if __name__ == "__main__":
+    main()
