@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -270,22 +271,25 @@ class SpanQueue:
         return 0
 
     def _decide_after(self, tail: Tail, traits: Traits, rule: int, trace: Trace) -> int:
-        outcome = tail.decide_after(traits, rule, trace)
-        if self._losing is not None:  # a span that came in when all that waited had just been dropped
-            self._discard_undecided(self._losing)
+        outcome = 0
+        with contextlib.suppress(Exception):
+            outcome = tail.decide_after(traits, rule, trace)
+            if self._losing is not None:  # a span that came in when all that waited had just been dropped
+                self._discard_undecided(self._losing)
         return outcome
 
     def _move(self, next_record: Callable[[], Record | None], nbytes: int) -> int:
         """A trace that is kept goes to the batches whole, if there is room when it comes."""
         reason: str | None = "encode_error"  # where this is cut short
         outcome = 0
-        self._moving.add(1)
+        moving = self._moving  # this may go on in a forked child, where that is another
+        moving.add(1)
         try:
             reason = self._refuses(nbytes)
         except Exception:
             pass
         finally:
-            self._moving.add(-1)
+            moving.add(-1)
             while (record := next_record()) is not None:
                 lost = reason or self._losing
                 outcome |= self._dropped(lost) if lost else self._append(record)
