@@ -64,6 +64,8 @@ def measured() -> dict[str, dict[str, list[int]]]:
     """Of each file the lines that can be run, those that were not, and branches: all and taken ones."""
     combined = {"PYTHONPATH": str(LIBRARY.resolve()), "COVERAGE_FILE": str(BUILD / "combined")}
     data = sorted(map(str, (BUILD / "data").glob("*/of*")))
+    if not data:
+        raise SystemExit("nothing was measured yet: without --report the tests run")
     for command in ("combine", "--keep", *data), ("json", f"-o{BUILD}/all.json"):
         called = [*COVERAGE, *command, "--quiet", RC]
         subprocess.run(called, env={**os.environ, **combined}, check=True)
