@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import defaultdict
@@ -46,21 +47,25 @@ def run(implementation: str, subject: str, files: list[str], seconds: float) -> 
     }
     log = BUILD / f"{implementation}-{subject}.log"
     command = [*COVERAGE, "run", RC, "-m", "pytest", "-q", "--no-header", *files]
-    with log.open("w") as out:
+    with log.open("w") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out) as process:
         try:
-            status = subprocess.run(
-                command, env=environment, stdout=out, stderr=subprocess.STDOUT, timeout=seconds, check=False
-            ).returncode
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
-            return f"stopped after {seconds:g} s, see {log}"
+            process.send_signal(signal.SIGINT)  # as Ctrl-C: what was measured so far is kept
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
     last = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[-1]
-    return last if status == 0 else f"{last} (exit status {status}, see {log})"
+    return last if process.returncode == 0 else f"{last} (exit status {process.returncode}, see {log})"
 
 
 def measured() -> dict[str, dict[str, list[int]]]:
     """Of each file the lines that can be run, those that were not, and branches: all and taken ones."""
     combined = {"PYTHONPATH": str(LIBRARY.resolve()), "COVERAGE_FILE": str(BUILD / "combined")}
     data = sorted(map(str, (BUILD / "data").glob("*/of*")))
+    if not data:
+        raise SystemExit("nothing was measured yet: without --report the tests run")
     for command in ("combine", "--keep", *data), ("json", f"-o{BUILD}/all.json"):
         called = [*COVERAGE, *command, "--quiet", RC]
         subprocess.run(called, env={**os.environ, **combined}, check=True)

@@ -1,7 +1,8 @@
 """Tells coverage.py of the lines of the compiled core; a plugin of it, which ``make coverage`` puts in place.
 
 Cython has one, too, but that runs Python code at each call of a function, in the middle of what the core
-does, where it holds that none can. This one is asked once for each file, and tells no more than its name.
+does, where it holds that none can. This one is asked once for each file, and tells no more than its name. As
+coverage.py runs some itself where a file is new to it, tests with several threads in the core may yet crash.
 """
 
 from __future__ import annotations

@@ -198,7 +198,8 @@ def _entries() -> dict[str, EntryPoint | None]:
         entry = known.get(name)
         if entry is None or entry.value not in values:
             entries[name] = entry
-            values.update(filter(None, [entry and entry.value]))
+            if entry is not None:
+                values.add(entry.value)
     return entries
 
 
