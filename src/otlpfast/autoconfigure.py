@@ -37,7 +37,6 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from . import _components as components
-from ._arguments import check_rules, tail_sampling
 from ._choice import DISABLED, is_true
 from ._configuration import sdk
 from ._detection import create_resource
@@ -179,6 +178,8 @@ def configure(
     if carry_context is not None and not isinstance(carry_context, bool):
         raise TypeError(f"carry_context={carry_context!r}: True, False or None is allowed")
     if tail_sampler is not None:
+        from ._arguments import tail_sampling
+
         tail_sampling(tail_sampler)
     present = trace.get_tracer_provider()
     if not isinstance(present, trace.ProxyTracerProvider):
@@ -226,7 +227,10 @@ def _check(
     span_processors: Any,
     redaction: object,
 ) -> None:
-    check_rules(redaction)
+    if redaction is not None:
+        from ._arguments import check_rules  # which loads the implementation, right or wrong as it was chosen
+
+        check_rules(redaction)
     for name, value, kind in (
         ("service_name", service_name, str),
         ("resource_attributes", resource_attributes, Mapping),

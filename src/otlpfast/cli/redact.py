@@ -12,7 +12,6 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._patterns.plans import Verdict
-from .._redacted import redacted_pairs
 from ..environment_variables import OTLPFAST_REDACTION
 from ._otlp_json import Field, fields_of
 
@@ -197,6 +196,8 @@ def _change(field: Field, redactor: Redactor) -> Change:
         return Change(field, value, False, key)
     if key is None:
         return Change(field, redactor.clean(value), False, None)
+    from .._redacted import redacted_pairs  # the SDK: not for those who ask for help
+
     otherwise = Verdict.SCAN if place in _UNLISTED else redactor.otherwise
     left = redacted_pairs({key: value}, redactor, otherwise)
     return Change(field, left.get(key), key not in left, redactor.clean(key))
