@@ -314,6 +314,20 @@ def test_a_task_that_nobody_named_has_asyncios_name() -> None:
         assert seen == {"task": name}
 
 
+def test_the_task_of_a_thread_that_has_much_else_of_its_own() -> None:
+    own = [threading.local() for _ in range(1000)]
+    for each in own:
+        each.value = 1  # before CPython 3.13 they are where the running loop is
+
+    async def work() -> dict[str, str]:
+        return current_labels()
+
+    async def main() -> dict[str, str]:
+        return await asyncio.create_task(work(), name="a task")
+
+    assert asyncio.run(main()) == {"task": "a task"}
+
+
 def test_what_the_loop_calls_back_is_no_task() -> None:
     async def main() -> dict[str, str]:
         loop = asyncio.get_running_loop()

@@ -11,8 +11,8 @@
 #include <string.h>
 
 enum {
-    MOST_ENTRIES = 128, /* of a dict are looked through */
-    ENTRIES = 16,       /* at a time */
+    MOST_ENTRIES = 4096, /* of a dict are looked through; a thread has one for each threading.local */
+    ENTRIES = 16,        /* at a time */
     MOST_BASES = 8,
     MOST_COLLIDING = 16,
     MAP_DEPTH = 8,
