@@ -124,11 +124,9 @@ cdef int move_span(SpanQueue queue, _Tail tail, Trace *trace, size_t *at) except
     cdef Py_ssize_t size = abs(record.size)
     if record.size > 0:
         batch = queue.copy_encoded(<_Group> subject, trace.out.data + next - size, size)
-        if batch is None:
-            raise MemoryError
-    elif queue.is_over:
-        raise MemoryError  # only for move_spans() to stop
-    else:
+    if batch is None and (record.size > 0 or queue.is_over):
+        raise MemoryError
+    if batch is None:
         queue.keep_span(subject, size)
     at[0] = next
     trace.spans -= 1
