@@ -45,7 +45,7 @@ NEEDED_IN_SDIST = {
 
 def wheel_faults(archive: zipfile.ZipFile, *, compiled: bool) -> list[str]:
     """One line for each fault of a wheel."""
-    names = set(archive.namelist())
+    names = {name for name in archive.namelist() if not name.endswith("/")}  # auditwheel names folders, too
     extensions = {name for name in names if re.fullmatch(EXTENSION, name)}
     dist_info = "-".join(Path(str(archive.filename)).name.split("-")[:2]) + ".dist-info"
     needed = {*NEEDED_IN_WHEEL, *(f"{dist_info}/{name}" for name in NEEDED_IN_DIST_INFO)}
