@@ -49,14 +49,17 @@ def test_a_forked_child_has_no_sampler_and_can_start_a_profile() -> None:
     recording = start_wall(500)
 
     def work() -> list[object]:
-        stacks = len(threads().samples)
+        # Others may have begun a thread of their own in the child, as the SDK's readers of metrics do.
+        stacks = [{frame.filename for frame in sample.stack} for sample in threads().samples]
+        sampling = [files for files in stacks if any(file.endswith("wall.py") for file in files)]
+        seen = bool(stacks)
         fresh = start_wall(500)
         before = recording.stop()
         again = recorded_after(fresh)
-        return [stacks, again, any("the process forked" in comment for comment in before.comments)]
+        return [sampling, seen, again, any("the process forked" in comment for comment in before.comments)]
 
     try:
-        assert in_child(work) == [1, True, True]
+        assert in_child(work) == [[], True, True, True]
     finally:
         profile = recording.stop()
     assert not any("forked" in comment for comment in profile.comments)
