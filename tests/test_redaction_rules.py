@@ -191,6 +191,10 @@ class TestTexts:
         elsewhere = python("from otlpfast.redaction import *; print(RedactionRules().redactor().hash('x'))")
         assert elsewhere.stdout.strip() != one.hash("x")
 
+    def test_a_key_goes_for_what_is_found_in_it_also_where_the_mask_is_the_same(self) -> None:
+        redactor = RedactionRules(patterns=["SECRET"], mask="SECRET").redactor()
+        assert redactor.action("a SECRET") == Verdict.DROP
+
     @pytest.mark.parametrize("size", [0, 1, 31, 32, 54, 55, 56, 57, 63, 64, 65, 119, 120, 127, 128, 1000])
     def test_hashes_are_hmac_sha256(self, size: int) -> None:
         data = bytes(n % 251 for n in range(size))

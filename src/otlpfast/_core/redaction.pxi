@@ -149,10 +149,8 @@ cdef class Redactor:
 
     cdef int unless_secret(self, int verdict, const uint8_t *text, size_t size) noexcept:
         # A key in which a pattern finds something goes, whatever its value is.
-        cdef Writer copy = Writer(NULL, 0, 0, False)
-        cdef int outcome = self.redact(&copy, 0) if put_part(&copy, text, size) else NO_MEMORY
-        free(copy.data)
-        return VERDICT_DROP if outcome == CHANGED else NO_MEMORY if outcome == NO_MEMORY else verdict
+        cdef int outcome = self.finds(text, size)
+        return VERDICT_DROP if outcome == OK else NO_MEMORY if outcome == NO_MEMORY else verdict
 
     cdef int redact(self, Writer *w, size_t start) noexcept:
         # Cleans the UTF-8 from there to the writer's end. OK, CHANGED or NO_MEMORY: then it is as it was.

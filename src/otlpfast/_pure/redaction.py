@@ -100,7 +100,7 @@ class Redactor:
             rule = self._keys.first(octets)
             found = Verdict.OTHER if rule < 0 else self._plan.verdicts[rule]
             # A key in which a pattern finds something goes, whatever its value is.
-            if found != Verdict.KEEP and self.clean_bytes(octets) != octets:
+            if found != Verdict.KEEP and self.finds(octets):
                 found = Verdict.DROP
             self._known[key] = found
         return found
