@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import SpanKind
 
 from ._plain import plain_text
+from ._rule_files import kind_named, read_json
 
 Pattern = str | re.Pattern[str]
 """A glob for the whole text (``*``, ``?``, ``[…]``), or a regular expression to be found in it."""
@@ -120,11 +120,7 @@ SamplerOf = Callable[[float | None, float | None], Sampler]
 
 def read_rules(path: str, sampler_of: SamplerOf) -> tuple[list[SamplingRule], Sampler]:
     """The rules of a JSON file, and its default."""
-    with open(path, encoding="utf-8") as file:
-        try:
-            found = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path} is no JSON: {error}") from None
+    found = read_json(path)
     if not isinstance(found, dict) or not isinstance(found.get("rules", []), list):
         raise ValueError(f'{path}: an object with a list "rules" and a "default" is expected')
     unknown = set(found) - {"rules", "default"}
@@ -138,14 +134,9 @@ def read_rules(path: str, sampler_of: SamplerOf) -> tuple[list[SamplingRule], Sa
 def _rule(where: str, item: Any, sampler_of: SamplerOf) -> SamplingRule:
     if not isinstance(item, dict) or set(item) - set(_KEYS):
         raise ValueError(f"{where}: an object with some of {', '.join(_KEYS)} is expected, not {item!r:.200}")
-    kind = item.get("kind")
-    try:
-        known = SpanKind[str(kind).upper()] if kind is not None else None
-    except KeyError:
-        kinds = ", ".join(name.lower() for name in SpanKind.__members__)
-        raise ValueError(f"{where}: kind {kind!r:.100} is not known; allowed: {kinds}") from None
+    kind = kind_named(where, item.get("kind"))
     try:
         sampler = sampler_of(item.get("ratio"), item.get("per_second"))
-        return SamplingRule(sampler, item.get("name"), known, item.get("attributes", {}), item.get("scope"))
+        return SamplingRule(sampler, item.get("name"), kind, item.get("attributes", {}), item.get("scope"))
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{where}: {error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -12,6 +11,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind
 
 from ._checks import whole_number
+from ._rule_files import kind_named, read_json
 from ._sampling_rules import Pattern, SamplingRule
 from ._thresholds import threshold_of
 
@@ -217,12 +217,7 @@ def tail_sampler_of(text: str) -> TailSampler:
     """
     if text == "default":
         return TailSampler()
-    with open(text, encoding="utf-8") as file:
-        try:
-            found = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{text} is no JSON: {error}") from None
-    settings = _settings(text, found, TailSampler)
+    settings = _settings(text, read_json(text), TailSampler)
     rules = settings.pop("rules", [])
     if not isinstance(rules, list):
         raise ValueError(f'{text}: "rules" is a list')
@@ -232,14 +227,7 @@ def tail_sampler_of(text: str) -> TailSampler:
 
 def _rule(where: str, item: object) -> TailRule:
     settings = _settings(where, item, TailRule)
-    kind = settings.get("kind")
-    if kind is not None:
-        try:
-            settings["kind"] = SpanKind[str(kind).upper()]
-        except KeyError:
-            kinds = ", ".join(name.lower() for name in SpanKind.__members__)
-            raise ValueError(f"{where}: kind {kind!r:.100} is not known; allowed: {kinds}") from None
-    return _made(where, TailRule, settings)
+    return _made(where, TailRule, {**settings, "kind": kind_named(where, settings.get("kind"))})
 
 
 def _settings(where: str, item: object, kind: type[Any]) -> dict[str, Any]:

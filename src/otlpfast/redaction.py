@@ -9,7 +9,6 @@ docs/redaction.md has the language of the rules, and how they are switched on.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from ._patterns.detectors import DETECTORS, KEYS
 from ._patterns.plans import SWITCHES, Plan, Verdict
 from ._patterns.trees import Tree, anywhere, glob_tree, least_width, tree_of, whole
 from ._redaction_files import arguments_of
+from ._rule_files import read_json
 
 if TYPE_CHECKING:
     from ._impl import Redactor
@@ -141,12 +141,7 @@ class RedactionRules:
             OSError: the file can't be read.
             ValueError: it is no JSON, or not of that form; the text says where.
         """
-        with open(path, encoding="utf-8") as file:
-            try:
-                found = json.load(file)
-            except ValueError as error:
-                raise ValueError(f"{os.fspath(path)} is no JSON: {error}") from None
-        return cls.from_dict(found, os.fspath(path))
+        return cls.from_dict(read_json(path), os.fspath(path))
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any], where: str = "rules") -> RedactionRules:
