@@ -174,13 +174,8 @@ def configure(
     Raises:
         TypeError: an argument of the wrong kind.
     """
-    _check(service_name, resource_attributes, sampler, id_generator, exporters, span_processors, redaction)
-    if carry_context is not None and not isinstance(carry_context, bool):
-        raise TypeError(f"carry_context={carry_context!r}: True, False or None is allowed")
-    if tail_sampler is not None:
-        from ._arguments import tail_sampling
-
-        tail_sampling(tail_sampler)
+    _check(service_name, resource_attributes, sampler, id_generator, exporters, span_processors)
+    _check_options(carry_context, tail_sampler, redaction)
     present = trace.get_tracer_provider()
     if not isinstance(present, trace.ProxyTracerProvider):
         text = "otlpfast.configure() changes nothing: there is a global tracer provider already, a %s"
@@ -225,12 +220,7 @@ def _check(
     id_generator: object,
     exporters: Any,
     span_processors: Any,
-    redaction: object,
 ) -> None:
-    if redaction is not None:
-        from ._arguments import check_rules  # which loads the implementation, right or wrong as it was chosen
-
-        check_rules(redaction)
     for name, value, kind in (
         ("service_name", service_name, str),
         ("resource_attributes", resource_attributes, Mapping),
@@ -248,6 +238,18 @@ def _check(
         for value in values:
             if value is not None and (isinstance(value, type) or not callable(getattr(value, method, None))):
                 raise TypeError(f"{name}: {value!r} has no {method}()")
+
+
+def _check_options(carry_context: object, tail_sampler: TailSampler | None, redaction: object) -> None:
+    if carry_context is not None and not isinstance(carry_context, bool):
+        raise TypeError(f"carry_context={carry_context!r}: True, False or None is allowed")
+    if tail_sampler is not None or redaction is not None:
+        # It loads the implementation, right or wrong as that was chosen.
+        from ._arguments import check_rules, tail_sampling
+
+        check_rules(redaction)
+        if tail_sampler is not None:
+            tail_sampling(tail_sampler)
 
 
 class OtlpfastConfigurator(sdk._OTelSDKConfigurator):
