@@ -306,7 +306,8 @@ def instructions(name: str, n: int, library: str | Path = "") -> int:
     ]
     try:
         finished = subprocess.run(
-            [*command, "--run", name, str(n)],
+            # A command of one length for each n: with another all addresses are others, and start-up's cost.
+            [*command, "--run", name, f"{n:05}"],
             cwd=BASELINE.parents[1],
             env=child(library),
             capture_output=True,
