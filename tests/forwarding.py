@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
@@ -11,12 +12,22 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from .collector import Collector
 from .forwarding_service import Service, ask
 from .starting import environment, under_way
 
 SERVICE = str(Path(__file__).with_name("forwarding_service.py"))
 Headers = list[tuple[str, str]]
+
+
+@pytest.fixture(name="_quiet", autouse=True)
+def quiet_fixture() -> Iterator[None]:
+    """For a module that imports it: what the API says of wrong headers is not shown."""
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
+    yield
+    logging.getLogger("opentelemetry").setLevel(logging.NOTSET)
 
 
 class Passed(NamedTuple):

@@ -5,7 +5,6 @@ The sentences are those of "Propagation format for distributed context: Baggage"
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -15,14 +14,7 @@ from opentelemetry.context.context import Context
 
 from otlpfast.propagation import W3CBaggagePropagator
 
-from .forwarding import Headers, last_service, passed, service, values
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
-    yield
-    logging.getLogger("opentelemetry").setLevel(logging.NOTSET)
+from .forwarding import Headers, last_service, passed, quiet_fixture, service, values  # noqa: F401
 
 
 @pytest.fixture(scope="module", name="address")

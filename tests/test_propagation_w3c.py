@@ -6,7 +6,6 @@ what it sends is what the next one gets: once from propagator to propagator, onc
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -17,18 +16,11 @@ from opentelemetry.context.context import Context
 
 from otlpfast.propagation import TraceContextTextMapPropagator
 
-from .forwarding import Headers, last_service, passed, service, values
+from .forwarding import Headers, last_service, passed, quiet_fixture, service, values  # noqa: F401
 from .test_trace_surface import made
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CAME = f"00-{TRACE}-{PARENT}-01"
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
-    yield
-    logging.getLogger("opentelemetry").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="module", name="real_service")
