@@ -29,7 +29,7 @@ NATIVE := $(wildcard src/otlpfast/*.pyx src/otlpfast/*/*.pyx src/otlpfast/*/*.px
     $(addprefix src/otlpfast/profiling/_sampler/*,.pxi .c .h))
 BUILT := $(VENV)/.built
 SANITIZED := build/sanitize/.built
-TRACED := build/coverage/.built
+COUNTED := build/coverage/.built
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -146,8 +146,7 @@ sanitize: $(SANITIZED) $(VENV)/.group-test ## the test suite on the compiled cor
 	    print("otlpfast", core.__file__, flush=True); assert "/sanitize/" in core.__file__'
 	@$(UNDER_SANITIZERS) $(BIN)/python -m pytest $(NOT_SANITIZED) $(ARGS)
 
-coverage: $(TRACED) $(VENV)/.group-test $(VENV)/.group-coverage ## lines that tests run, of both implementations; ARGS=--help
-	@cp tests/core_lines.py build/coverage/lib
+coverage: $(COUNTED) $(VENV)/.group-test $(VENV)/.group-coverage ## lines that tests run, of both implementations; ARGS=--help
 	@$(BIN)/python .ci/cover.py $(ARGS)
 
 collector: ## the official OpenTelemetry Collector, for tests/test_official_collector.py; needs Go 1.25
@@ -202,9 +201,9 @@ $(SANITIZED): $(BUILT) $(wildcard src/otlpfast/*.py src/otlpfast/*/*.py src/otlp
 	    --build-base build/sanitize --build-lib build/sanitize/lib
 	@touch $@
 
-$(TRACED): $(BUILT) $(wildcard src/otlpfast/*.py src/otlpfast/*/*.py src/otlpfast/*/*/*.py)
+$(COUNTED): $(BUILT) $(wildcard src/otlpfast/*.py src/otlpfast/*/*.py src/otlpfast/*/*/*.py)
 	@echo "compiling otlpfast for coverage into build/coverage"
 	@rm -rf build/coverage
-	@OTLPFAST_BUILD=require OTLPFAST_TRACE=1 $(BIN)/python setup.py --quiet build \
+	@OTLPFAST_BUILD=require OTLPFAST_COVERAGE=1 $(BIN)/python setup.py --quiet build \
 	    --build-base build/coverage --build-temp build/coverage/c --build-lib build/coverage/lib
 	@touch $@

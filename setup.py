@@ -7,7 +7,7 @@ OTLPFAST_BUILD=require   both, or the build fails
 OTLPFAST_BUILD=pure      neither: a py3-none-any wheel
 OTLPFAST_PGO=1           the core is compiled twice: the second time with a profile of bench/training.py (gcc)
 OTLPFAST_SANITIZE=1      the compiled core under AddressSanitizer and UndefinedBehaviorSanitizer (gcc)
-OTLPFAST_TRACE=1         the compiled core tells sys.settrace() of each line it runs, for make coverage
+OTLPFAST_COVERAGE=1      both count how often each line of their C runs, for make coverage (gcc)
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def setting(name: str, default: str, allowed: tuple[str, ...]) -> str:
 BUILD = setting("OTLPFAST_BUILD", "auto", BUILDS)
 PGO = setting("OTLPFAST_PGO", "0", ("0", "1")) == "1"
 SANITIZE = setting("OTLPFAST_SANITIZE", "0", ("0", "1")) == "1"
-TRACE = setting("OTLPFAST_TRACE", "0", ("0", "1")) == "1"
+COVERAGE = setting("OTLPFAST_COVERAGE", "0", ("0", "1")) == "1"
 
 
 def warn(message: str, reason: object) -> None:
@@ -104,22 +104,18 @@ class BuildNative(build_ext):
         # Here and not at the top: neither an sdist nor a pure build needs Cython.
         from Cython.Build import cythonize
 
-        # The sampler runs in signal handlers, where nothing can be told.
-        trace = TRACE and ext.name == CORE
-        if trace:
-            ext.define_macros = [("CYTHON_TRACE_NOGIL", "1")]
         # Always anew: neither Cython nor setuptools would see that a directive or a flag changed here.
         translated = cythonize(
             [ext],
             build_dir=self.build_temp,
             include_path=["src"],
-            compiler_directives={**DIRECTIVES, "linetrace": trace},
+            compiler_directives=DIRECTIVES,
             force=True,
             quiet=True,
         )
         ext.sources, ext.define_macros = translated[0].sources, translated[0].define_macros
         compiling, linking = self._flags()
-        if PGO and not SANITIZE and ext.name == CORE:
+        if PGO and not SANITIZE and not COVERAGE and ext.name == CORE:
             self._build_with_a_profile(ext, compiling, linking)
         else:
             self._build(ext, compiling, linking)
@@ -188,8 +184,9 @@ class BuildNative(build_ext):
         if SANITIZE:
             checks = [SANITIZERS, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
             return [*checks, "-O1", "-g"], [SANITIZERS]
-        if TRACE:
-            return ["-O1", "-g0", "-w"], []
+        if COVERAGE:
+            # Threads count at once, and child processes into the same files.
+            return ["--coverage", "-fprofile-update=atomic", "-O1", "-g0", "-w"], ["--coverage"]
         # Most interpreters pass -g on: the wheel would have six times the size and name the build directory.
         # What CFLAGS says is among the arguments already, but before these: said again, it wins.
         return ["-O3", "-g0", "-fvisibility=hidden", *shlex.split(os.environ.get("CFLAGS", ""))], []

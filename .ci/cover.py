@@ -1,4 +1,4 @@
-"""What the tests run of both implementations: lines and branches of Python, lines of the compiled core.
+"""What the tests run of both implementations: lines and branches of Python, lines of native code.
 
 Tests run one subject after the other, each in a process of its own that gets so much time; what fails is
 said and changes nothing else: the test suite itself is for that. The table goes to the terminal, each line
@@ -16,6 +16,8 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+
+from native_lines import native_lines
 
 BUILD = Path("build/coverage")
 LIBRARY = BUILD / "lib"
@@ -66,34 +68,31 @@ def measured() -> dict[str, dict[str, list[int]]]:
     data = sorted(map(str, (BUILD / "data").glob("*/of*")))
     if not data:
         raise SystemExit("nothing was measured yet: without --report the tests run")
-    for command in ("combine", "--keep", *data), ("json", f"-o{BUILD}/all.json"):
-        called = [*COVERAGE, *command, "--quiet", RC]
+    for command in (
+        ("combine", RC, "--quiet", "--keep", *data),
+        ("json", RC, "--quiet", f"-o{BUILD}/all.json"),
+    ):
+        called = [*COVERAGE, *command]
         subprocess.run(called, env={**os.environ, **combined}, check=True)
     found = {}
     for name, file in json.loads((BUILD / "all.json").read_text(encoding="utf-8"))["files"].items():
         branches = file["summary"].get("num_branches", 0), file["summary"].get("covered_branches", 0)
         lines = sorted(file["executed_lines"] + file["missing_lines"])
         found[name] = {"lines": lines, "missing": file["missing_lines"], "branches": list(branches)}
-    return found | never_met(found)
-
-
-def never_met(found: Iterable[str]) -> dict[str, dict[str, list[int]]]:
-    """Rooms of the core of which no line was run."""
-    sys.path.insert(0, str(LIBRARY))
-    from core_lines import lines
-
-    rooms = {os.path.relpath(path): sorted(numbers) for path, numbers in lines().items()}
-    return {
-        name: {"lines": numbers, "missing": numbers, "branches": [0, 0]}
-        for name, numbers in rooms.items()
-        if name not in found
-    }
+    for name, lines in native_lines(BUILD / "c", Path("src")).items():
+        missing = sorted(line for line, was_run in lines.items() if not was_run)
+        found[name] = {"lines": sorted(lines), "missing": missing, "branches": [0, 0]}
+    return found
 
 
 def part(name: str) -> str:
     """What a file belongs to."""
     words = Path(name).relative_to("src/otlpfast").parts
-    return "_core" if words[0].startswith("_core") else words[0] if len(words) > 1 else "otlpfast"
+    if words[0].startswith("_core"):
+        return "_core"
+    if words[0] == "profiling" and words[1].startswith("_sampler"):
+        return "profiling/_sampler"
+    return words[0] if len(words) > 1 else "otlpfast"
 
 
 def row(name: str, lines: int, missing: int, branches: tuple[int, int]) -> str:
@@ -145,7 +144,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only show what was measured")
     arguments = parser.parse_args()
     if not arguments.report:
-        for old in () if arguments.add else (BUILD / "data").glob("*/of*"):
+        for old in () if arguments.add else (*(BUILD / "data").glob("*/of*"), *BUILD.rglob("*.gcda")):
             old.unlink()
         slow = tuple(f"test_{name}" for name in SLOW)
         files = arguments.files or [f for f in Path("tests").glob("test_*.py") if not f.stem.startswith(slow)]
