@@ -5,60 +5,28 @@ from __future__ import annotations
 import email.utils
 import json
 import socket
+import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from otlpfast.cli import main
+from otlpfast.cli.doctor import reach
 
 from .collector import Collector, Reply
-from .exporting import SECRET, Certificates, certificates_fixture, collector_fixture, free_port  # noqa: F401
-
-Patch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
-Doctor = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture(name="doctor")
-def doctor_fixture(monkeypatch: Patch, capsys: Capture) -> Doctor:
-    """What ``otlpfast doctor --json`` says, with variables."""
-    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")  # as the doctor would, and for longer
-    for name in ("http_proxy", "all_proxy", "no_proxy", "https_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-    def ask(*arguments: str, **variables: str) -> dict[str, Any]:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        status = main(["doctor", "--json", *arguments])
-        said: dict[str, Any] = json.loads(capsys.readouterr().out)
-        assert status == (0 if said["ok"] else 1)
-        assert said["ok"] == (not problems(said))
-        return said
-
-    return ask
-
-
-def problems(said: dict[str, Any]) -> list[dict[str, str]]:
-    found = [finding for finding in said["findings"] if finding["level"] == "problem"]
-    assert all(finding["fix"] for finding in found)
-    return found
-
-
-def the_problem(said: dict[str, Any]) -> dict[str, str]:
-    assert len(problems(said)) == 1, problems(said)
-    return problems(said)[0]
-
-
-def setting(said: dict[str, Any], name: str) -> tuple[str, str]:
-    return next((s["value"], s["source"]) for s in said["settings"] if s["name"] == name)
-
-
-def finding(said: dict[str, Any], check: str) -> dict[str, str]:
-    found: dict[str, str] = next(f for f in said["findings"] if f["check"] == check)
-    return found
+from .doctoring import (  # noqa: F401
+    Capture,
+    Doctor,
+    Patch,
+    doctor_fixture,
+    finding,
+    refusing_fixture,
+    setting,
+    the_problem,
+)
+from .exporting import SECRET, Certificates, certificates_fixture, collector_fixture  # noqa: F401
 
 
 def test_all_is_well(doctor: Doctor, collector: Collector) -> None:
@@ -82,7 +50,9 @@ def test_a_wrong_argument_is_a_usage_error(capsys: Capture, argument: str) -> No
     with pytest.raises(SystemExit) as raised:
         main(["doctor", argument])
     assert raised.value.code == 2
-    assert argument.partition("=")[0] in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()[-1]
+    option, _, value = argument.partition("=")
+    assert option in said and f"'{value}'" in said and "allowed" in said
 
 
 def test_secrets_are_masked(doctor: Doctor, collector: Collector) -> None:
@@ -99,11 +69,32 @@ def test_secrets_are_masked(doctor: Doctor, collector: Collector) -> None:
     assert "OTEL_EXPORTER_OTLP_HEADERS" in the_problem(said)["fix"]
 
 
-def test_a_closed_port(doctor: Doctor) -> None:
-    said = doctor(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}")
+def test_a_closed_port(doctor: Doctor, refusing: int) -> None:
+    said = doctor(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{refusing}")
     assert the_problem(said)["check"] == "port"
     assert "connection refused" in the_problem(said)["text"]
     assert "start a collector there" in the_problem(said)["fix"]
+
+
+def test_the_port_of_the_other_protocol_is_open(
+    doctor: Doctor, collector: Collector, refusing: int, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(reach, "_HTTP_PORT", collector.port)
+    monkeypatch.setattr(reach, "_GRPC_PORT", refusing)
+    said = doctor(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{refusing}")
+    assert the_problem(said)["fix"] == (
+        f"port {collector.port} is open: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf "
+        f"and OTEL_EXPORTER_OTLP_ENDPOINT={collector.base}"
+    )
+
+
+def test_a_firewall_that_says_nothing(doctor: Doctor, monkeypatch: Patch) -> None:
+    def wait(*_: object) -> socket.socket:
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", wait)
+    said = doctor(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4318")
+    assert "no answer in time (a firewall?)" in the_problem(said)["text"]
 
 
 def test_a_name_that_nobody_knows(doctor: Doctor) -> None:
@@ -124,6 +115,13 @@ def test_a_wrong_path(doctor: Doctor, collector: Collector) -> None:
     said = doctor(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=collector.base)
     assert "HTTP 404" in the_problem(said)["text"]
     assert "/v1/traces" in the_problem(said)["fix"]
+
+
+def test_http_to_the_usual_port_of_grpc(doctor: Doctor, collector: Collector, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(reach, "_GRPC_PORT", collector.port)
+    collector.script(Reply(415))
+    fix = the_problem(doctor(OTEL_EXPORTER_OTLP_ENDPOINT=collector.base))["fix"]
+    assert f"port {collector.port} is usually for gRPC: OTEL_EXPORTER_OTLP_PROTOCOL=grpc" in fix
 
 
 def test_a_certificate_that_is_not_trusted(doctor: Doctor, certificates: Certificates) -> None:
@@ -188,33 +186,15 @@ def test_a_wrong_variable(
     assert setting(said, shown)[1] == f"default ({variable} is wrong)"
 
 
-def test_a_variable_that_is_misspelt(doctor: Doctor, collector: Collector) -> None:
-    said = doctor("--endpoint", collector.endpoint, OTLPFAST_SPOOLDIR="/x", OTEL_SERVICENAME="shop")
-    assert the_problem(said)["text"] == "OTLPFAST_SPOOLDIR is not known"
-    assert the_problem(said)["fix"] == "OTLPFAST_SPOOL_DIR?"
-    hints = [f for f in said["findings"] if f["level"] == "hint"]
-    assert ("OTEL_SERVICENAME is not one that is known here", "OTEL_SERVICE_NAME?") in [
-        (hint["text"], hint["fix"]) for hint in hints
-    ]
+def test_a_sampler_that_takes_nothing(doctor: Doctor, collector: Collector) -> None:
+    said = doctor("--endpoint", collector.endpoint, OTEL_TRACES_SAMPLER="always_off")
+    assert finding(said, "sampler")["fix"] == "OTEL_TRACES_SAMPLER=parentbased_always_on"
 
 
-def test_variables_of_the_build_are_known(doctor: Doctor, collector: Collector) -> None:
-    said = doctor("--endpoint", collector.endpoint, OTLPFAST_BUILD="require", OTLPFAST_PGO="1")
-    assert said["ok"]
-
-
-def test_other_distros(doctor: Doctor, collector: Collector, monkeypatch: Patch, tmp_path: Path) -> None:
-    folder = tmp_path / "rival-1.0.dist-info"
-    folder.mkdir()
-    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: rival\nVersion: 1.0\n")
-    (folder / "entry_points.txt").write_text("[opentelemetry_configurator]\nrival = json:loads\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    said = doctor("--endpoint", collector.endpoint)
-    assert finding(said, "configurator")["level"] == "hint"
-    assert "rival" in finding(said, "configurator")["text"]
-    assert finding(said, "configurator")["fix"] == "set OTEL_PYTHON_CONFIGURATOR=otlpfast"
-    said = doctor("--endpoint", collector.endpoint, OTEL_PYTHON_CONFIGURATOR="nobody")
-    assert "OTEL_PYTHON_CONFIGURATOR='nobody' is not installed" in the_problem(said)["text"]
+def test_a_configuration_file(doctor: Doctor, collector: Collector, tmp_path: Path) -> None:
+    said = doctor("--endpoint", collector.endpoint, OTEL_CONFIG_FILE=str(tmp_path / "otel.yaml"))
+    assert setting(said, "configuration file") == (str(tmp_path / "otel.yaml"), "OTEL_CONFIG_FILE")
+    assert "the file counts" in finding(said, "configuration")["text"]
 
 
 def test_no_exporter_by_otlp_is_no_problem(doctor: Doctor) -> None:
@@ -223,13 +203,20 @@ def test_no_exporter_by_otlp_is_no_problem(doctor: Doctor) -> None:
     assert "OTEL_TRACES_EXPORTER=console" in finding(said, "collector")["text"]
 
 
-def test_people_get_a_page(capsys: Capture, monkeypatch: Patch) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+def test_people_get_a_page(capsys: Capture, monkeypatch: Patch, refusing: int) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{refusing}")
     assert main(["doctor"]) == 1
     page = capsys.readouterr().out
     for words in ("configuration\n", "checks\n", "PROBLEM  port", "-> start a collector", "1 problem\n"):
         assert words in page
     assert "\x1b" not in page
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["doctor"]) == 1
+    assert "\x1b[1;31mPROBLEM " in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main(["doctor"]) == 1
+    assert "\x1b" not in capsys.readouterr().out
 
 
 # --- gRPC
@@ -264,15 +251,40 @@ def test_grpc_to_a_port_that_speaks_http(doctor: Doctor, collector: Collector) -
     assert "4317" in the_problem(said)["fix"]
 
 
-def test_grpc_that_refuses(doctor: Doctor, grpc_collector: Any) -> None:
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [("UNAUTHENTICATED", "OTEL_EXPORTER_OTLP_HEADERS"), ("INTERNAL", "is it an OTLP endpoint?")],
+)
+def test_grpc_that_refuses(doctor: Doctor, grpc_collector: Any, code: str, fix: str) -> None:
     import grpc
 
     from .grpc_collector import Failure
 
-    grpc_collector.script(Failure(grpc.StatusCode.UNAUTHENTICATED))
+    grpc_collector.script(Failure(grpc.StatusCode[code]))
     said = doctor("--protocol", "grpc", OTEL_EXPORTER_OTLP_ENDPOINT=grpc_collector.endpoint)
-    assert "gRPC UNAUTHENTICATED" in the_problem(said)["text"]
-    assert "OTEL_EXPORTER_OTLP_HEADERS" in the_problem(said)["fix"]
+    assert f"gRPC {code}" in the_problem(said)["text"]
+    assert fix in the_problem(said)["fix"]
+
+
+def test_grpc_without_grpcio(doctor: Doctor, collector: Collector, monkeypatch: Patch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    said = doctor(OTEL_EXPORTER_OTLP_ENDPOINT=collector.base, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+    assert (
+        "OTEL_EXPORTER_OTLP_PROTOCOL=grpc can't be followed, http/protobuf is used"
+        in the_problem(said)["text"]
+    )
+    assert "otlpfast[grpc]" in the_problem(said)["text"]
+    assert setting(said, "protocol") == ("http/protobuf", "default (OTEL_EXPORTER_OTLP_PROTOCOL is wrong)")
+
+
+def test_the_protocol_that_the_sdk_would_take(
+    doctor: Doctor, grpc_collector: Any, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr("otlpfast._components.sdk_would_take_grpc", lambda: True)
+    said = doctor(OTEL_EXPORTER_OTLP_ENDPOINT=grpc_collector.endpoint, OTEL_TRACES_EXPORTER="otlp")
+    assert said["ok"]
+    protocol = ("grpc", "default of otlp (opentelemetry-exporter-otlp-proto-grpc is installed)")
+    assert setting(said, "protocol") == protocol
 
 
 def test_grpc_with_a_certificate_that_is_not_trusted(doctor: Doctor, certificates: Certificates) -> None:

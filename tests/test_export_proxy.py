@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from otlpfast.cli import main
 from otlpfast.export.config import parse_endpoint
 from otlpfast.export.proxy import find_proxy
 
@@ -206,6 +207,15 @@ def test_a_proxy_that_refuses_the_tunnel_is_named_without_its_password(
     assert SECRET not in text + repr(exporter) + repr(
         find_proxy(parse_endpoint("https://collector.invalid/"))
     )
+
+
+def test_the_doctor_says_what_to_do_about_a_proxy_that_refuses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Proxy(0, refusals=(403,)) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.place)
+        assert main(["doctor", "--endpoint", "https://collector.invalid/v1/traces"]) == 1
+    assert "-> set NO_PROXY to the collector's host" in capsys.readouterr().out
 
 
 def test_a_proxy_that_is_overloaded_is_asked_again(

@@ -29,9 +29,14 @@ def add_parser(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
     if not 0 < seconds <= 600:
-        raise argparse.ArgumentTypeError(f"{text}: a number above 0, at most 600, is allowed")
+        raise argparse.ArgumentTypeError(
+            f"a number of seconds above 0, at most 600, is allowed, not {text!r}"
+        )
     return seconds
 
 

@@ -90,9 +90,9 @@ def _resolve_exporter(
     try:
         exporter = OTLPSpanExporter(endpoint, protocol="grpc" if as_the_sdk else protocol)
     except ImportError as error:
-        logging.getLogger("otlpfast").warning(
-            "PROTOCOL=grpc can't be followed, http/protobuf is used: %s", error
-        )
+        named = ("--protocol",) if protocol else config._variable("PROTOCOL") or ("OTEL_TRACES_EXPORTER",)
+        text = "%s=grpc can't be followed, http/protobuf is used: %s"
+        logging.getLogger("otlpfast").warning(text, named[0], error)
         exporter = OTLPSpanExporter(endpoint, protocol="http/protobuf")
     except ValueError as error:
         raise WrongArgument(f"--{error}") from None
