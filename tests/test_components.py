@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import sampling
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 import otlpfast
 from otlpfast import _components as components
@@ -106,6 +109,63 @@ def test_samplers(monkeypatch: Patch, caplog: Log, name: str, argument: str | No
     assert sampler is not None and sampler.get_description() == description
     assert shown.partition(" ")[0] == name.lower()
     assert not caplog.records
+
+
+@pytest.fixture(name="install")
+def install_fixture(monkeypatch: Patch, tmp_path: Path) -> Callable[[str, str], None]:
+    """Installs a package with an entry point ``mine`` of a group."""
+
+    def install(group: str, target: str) -> None:
+        folder = tmp_path / "mine-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[{group}]\nmine = {target}\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+    return install
+
+
+Install = Callable[[str, str], None]
+
+
+def test_an_exporter_that_is_none(install: Install, caplog: Log) -> None:
+    install("opentelemetry_traces_exporter", "builtins:dict")
+    assert components.make_exporters(["mine"], {}) == []
+    assert told(caplog) == ("OTEL_TRACES_EXPORTER='mine' is not a SpanExporter but a dict: no spans go there")
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [("builtins:repr", "gave a str, no Sampler"), ("builtins:int", "raised ValueError: ")],
+)
+def test_a_sampler_that_is_none(
+    install: Install, monkeypatch: Patch, caplog: Log, target: str, problem: str
+) -> None:
+    install("opentelemetry_traces_sampler", target)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "mine")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "x")
+    assert components.make_sampler() == (sampling.DEFAULT_ON, "parentbased_always_on")
+    for words in ("OTEL_TRACES_SAMPLER='mine' with OTEL_TRACES_SAMPLER_ARG='x'", problem):
+        assert words in told(caplog)
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [("builtins:dict", "gave a dict, no IdGenerator"), ("builtins:setattr", "raised TypeError: ")],
+)
+def test_an_id_generator_that_is_none(
+    install: Install, monkeypatch: Patch, caplog: Log, target: str, problem: str
+) -> None:
+    install("opentelemetry_id_generator", target)
+    monkeypatch.setenv("OTEL_PYTHON_ID_GENERATOR", "mine")
+    assert components.make_id_generator() is None
+    assert f"OTEL_PYTHON_ID_GENERATOR='mine' {problem}" in told(caplog)
+
+
+def test_an_id_generator_of_another_package(install: Install, monkeypatch: Patch) -> None:
+    install("opentelemetry_id_generator", "opentelemetry.sdk.trace.id_generator:RandomIdGenerator")
+    monkeypatch.setenv("OTEL_PYTHON_ID_GENERATOR", "mine")
+    assert isinstance(components.make_id_generator(), RandomIdGenerator)
 
 
 def test_the_default_sampler_is_left_to_the_provider() -> None:

@@ -113,6 +113,42 @@ def test_spans_whose_parent_never_comes_are_bounded() -> None:
     assert exporter._count == 0 and not exporter._waiting
 
 
+def test_what_is_remembered_of_traces_that_were_shown_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otlpfast.export.console._REMEMBERED", 2)
+    exporter = ConsoleSpanExporter(io.StringIO())
+    exporter.export([span("root", 1, trace=trace) for trace in (1, 2, 3)])
+    assert list(exporter._shown) == [2, 3]
+
+
+def test_a_child_does_not_show_what_waits_in_its_parent() -> None:
+    stream = io.StringIO()
+    exporter = ConsoleSpanExporter(stream)
+    exporter.export([span("of the parent", 2, 1)])
+    exporter._pid += 1  # as after a fork
+    assert exporter.force_flush()
+    exporter._pid += 1
+    exporter.export([span("of the child", 1)])
+    assert [line.split()[2:5] for line in tree(stream)] == [["of", "the", "child"]]
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "words"),
+    [
+        (-1, "0.0 µs"),
+        (9_960, "10.0 µs"),
+        (123_400, "123 µs"),
+        (2_500_000, "2.5 ms"),
+        (90_000_000_000, "90.00 s"),
+    ],
+)
+def test_durations(nanoseconds: int, words: str) -> None:
+    stream = io.StringIO()
+    one = span("root", 1)
+    one._end_time = (one.start_time or 0) + nanoseconds
+    ConsoleSpanExporter(stream).export([one])
+    assert tree(stream)[0].strip().startswith(words)
+
+
 def test_patience_ends() -> None:
     stream = io.StringIO()
     exporter = ConsoleSpanExporter(stream, patience=0)
@@ -170,6 +206,11 @@ def test_a_terminal_with_few_characters(tmp_path: object) -> None:
     stream = io.TextIOWrapper(raw, encoding="ascii")
     assert ConsoleSpanExporter(stream).export([span("grün", 1)]) is SpanExportResult.SUCCESS
     assert b"gr?n" in raw.getvalue()
+
+
+def test_a_program_without_a_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    assert ConsoleSpanExporter().export([span("root", 1)]) is SpanExportResult.FAILURE
 
 
 def test_a_closed_stream_is_a_failure_and_no_error() -> None:

@@ -140,6 +140,14 @@ def test_zstd_is_refused_because_grpcio_has_none(
     assert one_warning(caplog) == f"OTEL_EXPORTER_OTLP_COMPRESSION={said}; using the default, none"
 
 
+def test_export_of_what_is_no_sequence_fails_with_a_warning(
+    collector: GRPCCollector, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong: Any = iter(spans())
+    assert make(collector).export(wrong) is SpanExportResult.FAILURE
+    assert one_warning(caplog) == "could not encode 'list_iterator' as spans: TypeError"
+
+
 # --- where it goes
 
 
@@ -190,6 +198,41 @@ def test_wrong_endpoints_raise(text: str, make: Make) -> None:
     with pytest.raises(ValueError, match="endpoint='") as caught:
         make(text)
     assert SECRET not in str(caught.value)
+
+
+def test_an_endpoint_of_another_type_raises(make: Make) -> None:
+    wrong: Any = 4317
+    with pytest.raises(TypeError, match=r"endpoint must be a str, host:port, .*; it is of type int"):
+        make(wrong)
+
+
+def test_a_variable_that_is_neither_true_nor_false(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_INSECURE", "yes")
+    make("127.0.0.1:4317")
+    said = "OTEL_EXPORTER_OTLP_INSECURE='yes' is not allowed; allowed: true, false; using the default, False"
+    assert one_warning(caplog) == said
+
+
+def test_credentials_for_an_insecure_endpoint(
+    collector: GRPCCollector, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    exporter = make(collector, credentials=grpc.ssl_channel_credentials())
+    assert one_warning(caplog) == f"credentials are not used: {collector.endpoint} is an insecure endpoint"
+    assert exporter.export_batch(batch()) == EXPORTED
+
+
+def test_a_key_without_its_certificate(make: Make, certificates: Certificates) -> None:
+    key = certificates.path("client.key")
+    with pytest.raises(ValueError, match=r"client_key_file='.*' is a client key without a client certificate"):
+        make("https://127.0.0.1:4317", client_key_file=key)
+    with pytest.raises(ValueError, match=r"client_certificate_file='.*' cannot be used with its key"):
+        make(
+            "https://127.0.0.1:4317",
+            client_key_file=certificates.path("server.key"),
+            client_certificate_file=certificates.path("client"),
+        )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

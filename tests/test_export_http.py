@@ -170,6 +170,14 @@ def test_export_of_something_that_is_no_span_does_not_raise(collector: Collector
     assert all(isinstance(result, SpanExportResult) for result in results)
 
 
+def test_export_of_what_is_no_sequence_fails_with_a_warning(
+    collector: Collector, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong: Any = iter(spans())
+    assert make(collector).export(wrong) is SpanExportResult.FAILURE
+    assert one_warning(caplog) == "could not encode 'list_iterator' as spans: TypeError"
+
+
 # --- the connection
 
 

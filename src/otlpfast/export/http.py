@@ -160,8 +160,10 @@ class OTLPSpanExporter(SpanExporter):
         start = monotonic()
         try:
             encoded = SpanList(spans)
-        except Exception as error:  # it takes any span; a list of something else is the caller's mistake
-            self._warn("encode", f"could not encode {spelled(len(spans))}: {type(error).__name__}")
+        except Exception as error:  # it takes any span; what is no sequence is the caller's mistake
+            self._warn(
+                "encode", f"could not encode {type(spans).__name__!r} as spans: {type(error).__name__}"
+            )
             return SpanExportResult.FAILURE
         return as_result(self._deliver(encoded, self._settings.timeout - (monotonic() - start)))
 
