@@ -225,7 +225,7 @@ def test_credentials_for_an_insecure_endpoint(
 
 def test_a_key_without_its_certificate(make: Make, certificates: Certificates) -> None:
     key = certificates.path("client.key")
-    with pytest.raises(ValueError, match=r"client_key_file='.*' is a client key without a client certificate"):
+    with pytest.raises(ValueError, match=r"client_key_file='.*' is a client key without"):
         make("https://127.0.0.1:4317", client_key_file=key)
     with pytest.raises(ValueError, match=r"client_certificate_file='.*' cannot be used with its key"):
         make(
