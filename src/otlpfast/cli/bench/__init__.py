@@ -50,9 +50,12 @@ def add_parser(subcommands: _Subcommands) -> None:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
     if not 1 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 3600")
+        raise argparse.ArgumentTypeError(f"a number of seconds from 1 to 3600 is allowed, not {text!r}")
     return value
 
 
