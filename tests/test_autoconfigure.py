@@ -9,6 +9,7 @@ import pytest
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 
 import otlpfast
+from otlpfast.autoconfigure import _by_the_sdk, _take_over
 
 from .collector import Collector
 from .exporting import collector_fixture  # noqa: F401
@@ -239,6 +240,30 @@ def test_a_declarative_file_without_the_package_is_one_warning() -> None:
     assert done.stderr.count("\n") == 1
     assert "OTEL_CONFIG_FILE='otel.yaml'" in done.stderr
     assert "pip install opentelemetry-configuration" in done.stderr
+
+
+def test_a_signal_that_is_none_of_ours_leaves_the_spans_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(named: list[str]) -> None:
+        raise RuntimeError(f"nothing of {named}")
+
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "papyrus")
+    _by_the_sdk("metrics", "OTEL_METRICS_EXPORTER", broken)
+    first, second = caplog.messages
+    assert first.startswith(
+        "OTEL_METRICS_EXPORTER='papyrus' can't be followed, no metrics are exported (Runtime"
+    )
+    assert "allowed: " in first and "none, otlp" in first
+    assert second == "the SDK can't set up its metrics: RuntimeError: nothing of []"
+
+
+def test_propagators_that_can_not_be_taken_over_are_the_apis_own(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("otlpfast._globals.take_over", lambda: 1 / 0)
+    _take_over()
+    assert caplog.messages == ["the API's own propagators are used: ZeroDivisionError: division by zero"]
 
 
 def test_importing_otlpfast_loads_nothing_of_opentelemetry() -> None:

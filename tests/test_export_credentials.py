@@ -15,6 +15,8 @@ from opentelemetry.instrumentation.requests import RequestsInstrumentor
 
 from otlpfast import BatchSpanProcessor, TracerProvider
 from otlpfast.batch import ExportOutcome
+from otlpfast.export.connection import Late
+from otlpfast.export.session import _plain
 
 from .collector import PATIENCE, Collector, Reply
 from .exporting import (  # noqa: F401
@@ -117,6 +119,42 @@ def test_a_provider_that_does_not_work_gets_one_warning_without_its_secrets(
     assert text.startswith(f"{TRACES}={name!r}: ")
     assert problem in text
     assert SECRET not in caplog.text
+
+
+@pytest.mark.usefixtures("_provider")
+def test_a_provider_for_a_unix_socket_is_left_out(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(GENERIC, "good")
+    make("unix:///run/otel.sock")
+    assert one_warning(caplog) == (
+        "a credential provider cannot be used with a unix socket; going without it"
+    )
+
+
+@pytest.mark.usefixtures("_provider")
+def test_a_provider_without_requests_says_what_is_missing(
+    collector: Collector, make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(GENERIC, "good")
+    monkeypatch.setitem(sys.modules, "requests", None)
+    assert make(collector).export_batch(batch()) == EXPORTED
+    said = f"{GENERIC}='good': the package requests is not installed; going without it"
+    assert one_warning(caplog) == said
+
+
+@pytest.mark.parametrize(
+    ("raised", "plain"),
+    [
+        (requests.ConnectionError(ConnectionResetError()), ConnectionResetError),
+        (requests.ReadTimeout("read timed out"), Late),
+        (requests.ConnectionError("pool"), ConnectionResetError),
+        (requests.exceptions.ChunkedEncodingError("cut"), ConnectionResetError),
+        (requests.exceptions.InvalidSchema("no adapter"), RuntimeError),
+    ],
+)
+def test_what_requests_raises_is_what_the_system_said(raised: Exception, plain: type[Exception]) -> None:
+    assert type(_plain(raised)) is plain
 
 
 def test_a_session_that_adds_a_token_to_each_request_is_asked_each_time(

@@ -173,6 +173,8 @@ def test_of_others_inlined_functions_and_bare_addresses() -> None:
         (gzip.compress(b"\x32\x00\x0a\x00\x12\x02\x08\x09"), "0 values of 1 types"),
         (gzip.compress(b"\x32\x00\x0a\x00\x12\x04\x08\x09\x10\x01"), "refers to what it does not have"),
         (gzip.compress(b"\x32\x00\x08\x01"), "a number where"),
+        (gzip.compress(b"\x32\x00\x0a\x02\x0a\x00"), "a text where a number belongs"),
+        (gzip.compress(b"\x32\x00\x0a\x00\x12\x0d\x12\x0b" + b"\xff" * 11), "a number does not end"),
         (gzip.compress(bytes(200 << 20), 1), "more than 128 MiB"),
         (
             gzip.compress(b"\x32\x00\x0a\x00\x6a\x80\x80\x80\x01" + bytes(2 << 20), 1),
@@ -184,6 +186,12 @@ def test_of_others_inlined_functions_and_bare_addresses() -> None:
 def test_what_is_no_profile_is_refused(data: bytes, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Profile.from_pprof(data)
+
+
+def test_a_profile_that_is_not_compressed_has_the_same_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pprof_reading, "MAX_BYTES", 1 << 20)
+    with pytest.raises(ValueError, match="a profile of more than 1 MiB"):
+        Profile.from_pprof(bytes((1 << 20) + 1))
 
 
 def test_few_bytes_can_not_become_many_fields(monkeypatch: pytest.MonkeyPatch) -> None:

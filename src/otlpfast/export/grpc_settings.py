@@ -183,13 +183,15 @@ def _provided(kind: type) -> Any:
     try:
         make: Callable[[], object] | None = entries[0].load() if entries else None
         made = make() if make else None
-        problem = f"it gave {config._kind(made)} and not grpc.ChannelCredentials" if make else "there is none"
+        problem = f"it gave what is {config._kind(made)} and not grpc.ChannelCredentials"
+        if make is None:
+            problem = f"there is none of that name in {PROVIDERS!r}"
         if isinstance(made, kind):
             return made
     except Exception as error:
         problem = f"it raised {type(error).__name__}"
     shown = printable(repr(found[1]))
-    logger.warning("%s=%s: %s of that name in %r; using TLS without it", found[0], shown, problem, PROVIDERS)
+    logger.warning("%s=%s: %s; using TLS without it", found[0], shown, problem)
     return None
 
 

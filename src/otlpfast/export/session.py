@@ -41,7 +41,7 @@ def provided_session() -> requests.Session | None:
     found = next((pair for pair in named if pair[1]), None)
     if found is None:
         return None
-    problem = "there is none"
+    problem = f"there is none of that name in {PROVIDERS!r}"
     try:
         import requests
 
@@ -56,7 +56,7 @@ def provided_session() -> requests.Session | None:
     except Exception as error:
         problem = f"it raised {type(error).__name__}"
     shown = printable(repr(found[1]))
-    logger.warning("%s=%s: %s of that name in %r; going without it", found[0], shown, problem, PROVIDERS)
+    logger.warning("%s=%s: %s; going without it", found[0], shown, problem)
     return None
 
 
