@@ -95,6 +95,19 @@ def test_the_delay_is_what_the_threads_measured(name: str) -> None:
     assert 0.5 * sum(truths) < sum(sample.values[1] for sample in samples) <= sum(truths)
 
 
+def test_before_it_is_begun_the_profiles_say_how_to_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contention, "_waits", None)
+    for profile in (block(), mutex()):
+        assert profile.samples == ()
+        assert profile.comments == ("It is off: start_contention() begins it.",)
+
+
+def test_where_locks_are_gevents_it_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otlpfast._threads.are_real", lambda: False)
+    with pytest.raises(RuntimeError, match=r"gevent or eventlet has .*: profile its wall time instead"):
+        start_contention()
+
+
 def test_locks_that_are_free_are_not_counted() -> None:
     lock, again, semaphore = threading.Lock(), threading.RLock(), threading.Semaphore(2)
     for _ in range(1000):

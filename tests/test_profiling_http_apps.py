@@ -191,6 +191,32 @@ def test_an_application_of_its_own_has_the_usual_path_too() -> None:
         assert ask(url, "/threads", "POST", **BEARER).status == 405
 
 
+def sent(app: Any, kind: str) -> list[Any]:
+    """What an ASGI application sends for one connection."""
+    messages: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    scope = {"type": kind, "method": "GET", "path": "/threads", "query_string": b"", "headers": []}
+    asyncio.run(asyncio.wait_for(app(scope, receive, send), PATIENCE))
+    return messages
+
+
+def test_a_websocket_is_closed_at_once() -> None:
+    assert sent(pprof_asgi_app(unprotected=True), "websocket") == [{"type": "websocket.close"}]
+
+
+def test_more_requests_than_it_has_threads_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otlpfast.profiling.apps._MAX_REQUESTS", 0)
+    head, body = sent(pprof_asgi_app(unprotected=True), "http")
+    assert head["status"] == 503
+    assert b"requests at a time" in body["body"]
+
+
 def test_a_request_that_is_cancelled_ends_its_profile() -> None:
     app = pprof_asgi_app(unprotected=True)
     scope = {

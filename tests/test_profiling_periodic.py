@@ -138,6 +138,14 @@ def test_a_directory_that_can_not_be_is_said_at_once(tmp_path: Path) -> None:
         Profiler().start_periodic(tmp_path / "file" / "below")
 
 
+def test_a_directory_that_can_not_be_written_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may be root's, who may all
+    with pytest.raises(PermissionError, match=re.escape(str(tmp_path))):
+        Profiler().start_periodic(tmp_path)
+
+
 # --- the directory
 
 
