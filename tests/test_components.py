@@ -183,6 +183,19 @@ def test_a_ratio_that_is_none(monkeypatch: Patch, caplog: Log, ratio: str) -> No
     assert "a number from 0.0 to 1.0" in told(caplog)
 
 
+@pytest.mark.parametrize(
+    ("name", "what"), [("rate_limiting", "spans a second"), ("consistent_probability", "share")]
+)
+def test_an_argument_of_a_sampler_of_ours_that_is_no_number(
+    monkeypatch: Patch, caplog: Log, name: str, what: str
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", f"otlpfast_{name}")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "many")
+    assert components.make_sampler() == (sampling.DEFAULT_ON, "parentbased_always_on")
+    assert "with OTEL_TRACES_SAMPLER_ARG='many' raised ValueError: 'many' is no number: " in told(caplog)
+    assert what in told(caplog)
+
+
 def test_a_sampler_that_is_not_known(monkeypatch: Patch, caplog: Log) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "lottery")
     assert components.make_sampler() == (sampling.DEFAULT_ON, "parentbased_always_on")

@@ -346,6 +346,16 @@ def test_other_failures_are_not_tried_again(
     assert f"refused 3 spans: gRPC {code.name} (not with ***" in one_warning(caplog)
 
 
+def test_the_usual_port_of_http_gets_a_hint(
+    collector: GRPCCollector, make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("otlpfast.export.grpc._HTTP_PORT", collector.port)
+    collector.script(Failure(Code.RESOURCE_EXHAUSTED, delay=3600.0))
+    assert make(collector).export_batch(batch()) == FAILED
+    hint = f"port {collector.port} is usually for OTLP/HTTP, OTLP/gRPC usually has 4317"
+    assert hint in one_warning(caplog)
+
+
 def test_resource_exhausted_with_retry_info_waits_as_long_as_it_says(
     collector: GRPCCollector, make: Make
 ) -> None:

@@ -371,6 +371,12 @@ def test_a_flush_that_raises_stops_nothing(calls: list[int], caplog: pytest.LogC
 # --- wrong arguments
 
 
+def test_a_handler_that_only_c_code_can_call_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)
+    with pytest.raises(ValueError, match="its handler was not set by Python and can't be called"):
+        flush_on_signal(signals=[signal.SIGUSR1])
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [

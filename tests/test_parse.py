@@ -188,6 +188,7 @@ def test_a_request_with_more_or_fewer_spans_than_it_should_have() -> None:
         (b"\x0f", "wire type 7"),
         (_field(1, b"\x12\x05"), "cut off"),
         (_field(1, _field(2, b"\x12\x7f")), "cut off"),
+        (_field(1, _field(2, b"\x12\x7f\x00")), "cut off"),
     ],
 )
 def test_malformed_messages(data: bytes, words: str) -> None:

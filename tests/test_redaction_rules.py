@@ -386,3 +386,8 @@ class TestFiles:
     def test_one_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"none\.json"):
             RedactionRules.from_file(tmp_path / "none.json")
+
+
+def test_a_group_can_be_of_ascii_alone() -> None:
+    redactor = RedactionRules(patterns=[re.compile(r"(?a:\w+)@")]).redactor()
+    assert redactor.clean("grün@") == "grü[REDACTED]"

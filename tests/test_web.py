@@ -266,3 +266,22 @@ def test_the_page_of_a_process_that_is_switched_off_says_so() -> None:
         "    print(json.load(urllib.request.urlopen(page.url + 'api/stats'))['process']['implementation'])\n"
     )
     assert python(code, OTLPFAST_DISABLED="true").stdout == "off (OTLPFAST_DISABLED)\n"
+
+
+def test_a_look_that_raises_costs_the_batch_nothing(
+    collector: Collector, batching: Batching, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def take(self, batch: object) -> None:
+            raise ZeroDivisionError("in a page")
+
+    tap: Any = Broken()
+    _tap.attach(tap)
+    try:
+        processor = batching(collector)
+        end_spans(provider(processor), 3)
+        assert processor.force_flush()
+    finally:
+        _tap.detach(tap)
+    assert len(collector.wait_for_spans(3)) == 3
+    assert caplog.messages == ["a look at a batch raised ZeroDivisionError: in a page"]
