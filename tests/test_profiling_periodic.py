@@ -97,6 +97,22 @@ def test_while_such_a_profile_is_under_way_there_is_none_and_one_line(
     ]
 
 
+def test_where_none_can_be_taken_it_is_one_line_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no timers")
+
+    monkeypatch.setattr("otlpfast.profiling.periodic.Run", refuse)
+    monkeypatch.setattr("otlpfast.profiling.periodic.HeapHold", refuse)
+    with Profiler().start_periodic(tmp_path, kinds=("heap",), **SOON) as periodic:
+        wait_for(lambda: periodic.failed > 2)
+    assert caplog.messages == [
+        "no periodic heap profiles: no timers",
+        "no periodic profile: OSError: no timers",
+    ]
+
+
 def test_a_directory_that_is_gone_is_one_line_and_it_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -497,6 +497,25 @@ def test_profiles_of_calls_are_kept_in_a_directory(tmp_path: Path) -> None:
     assert Profile.load(kept[-1]).total() == profiles_of(work).last.total()
 
 
+def test_where_a_profile_can_not_be_taken_calls_just_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @profiled(kind="threads")
+    def call() -> int:
+        return 7
+
+    def refuse(*_: object) -> None:
+        raise OSError("no timers")
+
+    monkeypatch.setattr("otlpfast.profiling.decorating.Run.stop", refuse)
+    assert call() == 7
+    monkeypatch.setattr("otlpfast.profiling.decorating.Run", refuse)
+    assert call() == 7
+    profiles = profiles_of(call)
+    assert (profiles.taken, profiles.failed, profiles.last) == (0, 2, None)
+    assert caplog.messages == ["no threads profile of a call: OSError: no timers"]
+
+
 def test_a_directory_that_can_not_be_is_logged_once_and_calls_go_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
