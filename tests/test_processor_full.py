@@ -21,7 +21,7 @@ from .collector import PATIENCE, Collector, Reply
 from .exporting import Make, collector_fixture, make_fixture, one_warning, spans, warnings  # noqa: F401
 from .forks import in_child
 from .pipeline import Batching, account, batching_fixture, end_spans, in_threads, names, soon, until  # noqa: F401
-from .spans import provider
+from .traced import native
 
 SIZE = 8  # spans in a batch
 
@@ -30,7 +30,7 @@ def batches(processor: BatchSpanProcessor, collector: Collector, *numbers: int) 
     """Ends a full batch of spans for each number, once the one before has come to the collector."""
     for number in numbers:
         before = len(collector.requests)
-        end_spans(provider(processor), SIZE, f"batch {number}")
+        end_spans(native(processor), SIZE, f"batch {number}")
         collector.wait_for_request(before + 1)
 
 
@@ -61,7 +61,7 @@ def test_full_batches_come_over_one_connection_in_order(
 
 def test_what_ends_in_many_threads_comes_once(collector: Collector, batching: Batching) -> None:
     processor = batching(collector, max_export_batch_size=16, max_queue_size=100_000)
-    tracer = provider(processor).get_tracer("tests")
+    tracer = native(processor).get_tracer("tests")
     in_threads(8, lambda number: end_spans(tracer, 500, f"thread {number}"))
     assert processor.force_flush()
     assert processor.stats() == account(4000, exported=4000)
@@ -120,7 +120,7 @@ def test_the_same_bytes_arrive_as_from_an_exporter_of_somebody_elses(batching: B
 def test_a_request_that_is_too_large_is_sent_in_pieces(collector: Collector, batching: Batching) -> None:
     exporter = OTLPSpanExporter(collector.endpoint, max_request_bytes=3000)
     processor = batching(exporter, max_export_batch_size=SIZE)
-    tracer = provider(processor).get_tracer("tests")
+    tracer = native(processor).get_tracer("tests")
     for number in range(3 * SIZE):
         tracer.start_span(str(number), attributes={"text": "x" * 1000}).end()
     assert processor.force_flush()
@@ -234,7 +234,7 @@ def test_an_answer_that_does_not_come_is_not_waited_for(
 def test_a_flush_takes_what_is_not_full_at_once(processor: BatchSpanProcessor, collector: Collector) -> None:
     for number in range(5):
         batches(processor, collector, number)
-        end_spans(provider(processor), 3, "rest")
+        end_spans(native(processor), 3, "rest")
         with soon():
             assert processor.force_flush()
     assert processor.stats() == account(5 * SIZE + 15, exported=5 * SIZE + 15)
@@ -243,7 +243,7 @@ def test_a_flush_takes_what_is_not_full_at_once(processor: BatchSpanProcessor, c
 def test_the_timer_takes_what_is_not_full(collector: Collector, batching: Batching) -> None:
     processor = batching(collector, max_export_batch_size=SIZE, schedule_delay_millis=300)
     batches(processor, collector, 1, 2)
-    end_spans(provider(processor), 3, "rest")
+    end_spans(native(processor), 3, "rest")
     assert len(collector.wait_for_spans(2 * SIZE + 3)) == 2 * SIZE + 3
 
 
@@ -263,7 +263,7 @@ def test_an_exporter_that_two_processors_share_keeps_nobody_waiting(
 
 def test_a_shutdown_delivers_the_rest(processor: BatchSpanProcessor, collector: Collector) -> None:
     batches(processor, collector, 1, 2)
-    end_spans(provider(processor), 3, "rest")
+    end_spans(native(processor), 3, "rest")
     with soon():
         processor.shutdown()
     assert processor.stats() == account(2 * SIZE + 3, exported=2 * SIZE + 3)
@@ -275,7 +275,7 @@ def test_a_shutdown_that_runs_out_of_time_drops_what_waits(
     processor = batching(collector, max_export_batch_size=SIZE, max_queue_size=8 * SIZE)
     collector.script(Reply(), Reply(delay=float("inf")))
     batches(processor, collector, 1, 2)
-    end_spans(provider(processor), 3 * SIZE, "late")
+    end_spans(native(processor), 3 * SIZE, "late")
     with soon():
         processor.shutdown(0)
     until(lambda: not processor.stats()["queued"], "what was under way is given up")
@@ -287,7 +287,7 @@ def test_a_queue_that_is_full_drops_and_counts(collector: Collector, batching: B
     processor = batching(collector, max_export_batch_size=SIZE, max_queue_size=2 * SIZE)
     collector.script(Reply(), Reply(delay=float("inf")))
     batches(processor, collector, 1, 2)
-    end_spans(provider(processor), 5 * SIZE, "more")
+    end_spans(native(processor), 5 * SIZE, "more")
     assert processor.stats() == account(7 * SIZE, exported=SIZE, queued=3 * SIZE, queue_full=3 * SIZE)
 
 
@@ -296,10 +296,10 @@ def test_a_child_begins_anew_and_its_parent_goes_on(
     processor: BatchSpanProcessor, collector: Collector
 ) -> None:
     batches(processor, collector, 1, 2)
-    end_spans(provider(processor), 3, "rest")
+    end_spans(native(processor), 3, "rest")
 
     def child() -> Any:
-        end_spans(provider(processor), 3 * SIZE + 1, "child")
+        end_spans(native(processor), 3 * SIZE + 1, "child")
         return [processor.force_flush(), processor.stats()]
 
     assert in_child(child) == [True, account(3 * SIZE + 1, exported=3 * SIZE + 1)]
