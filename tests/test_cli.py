@@ -105,7 +105,7 @@ def test_what_a_system_does_not_tell_of_itself(monkeypatch: Patch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError
 
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(circumstances, "open", refuse, raising=False)
     monkeypatch.setattr(os, "getloadavg", refuse, raising=False)
     assert circumstances.busy() == "load average unknown"
     assert circumstances.circumstances()["machine"]

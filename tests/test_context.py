@@ -252,10 +252,10 @@ def test_what_is_undone_is_as_it_was() -> None:
     assert present() == METHODS
 
 
-def test_what_others_have_put_back_is_wrapped_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_others_have_put_back_is_wrapped_anew() -> None:
     original = threading.Thread.start
     first = carry_context()
-    monkeypatch.setattr(threading.Thread, "start", original)  # what they had found before us
+    threading.Thread.start = original  # type: ignore[method-assign]  # what they had found before us
     second = carry_context()
     assert threading.Thread.start.__wrapped__ is original  # type: ignore[attr-defined]
     second.undo()
