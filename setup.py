@@ -185,8 +185,8 @@ class BuildNative(build_ext):
             checks = [SANITIZERS, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
             return [*checks, "-O1", "-g"], [SANITIZERS]
         if COVERAGE:
-            # Threads count at once, and child processes into the same files. Lines of a function that was inlined
-            # before there are counters may be nowhere but in the copy that nobody calls.
+            # Threads count at once, and child processes into the same files. Lines of a function that was
+            # inlined before there are counters may be nowhere but in the copy that nobody calls.
             counted = ["--coverage", "-fprofile-update=atomic", "-fno-early-inlining"]
             return [*counted, "-O1", "-g0", "-w"], ["--coverage"]
         # Most interpreters pass -g on: the wheel would have six times the size and name the build directory.

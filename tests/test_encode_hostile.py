@@ -115,6 +115,7 @@ HOSTILE_VALUES = {
     "astronomic int": 10**5000,
     "strange int": StrangeInt(5),
     "released view": None,
+    "view with a byte order": memoryview(bytes(range(8))).cast("@i"),
     "nan": float("nan"),
     "set": {1},
     "type": int,

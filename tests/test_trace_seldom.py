@@ -10,9 +10,10 @@ import opentelemetry.sdk.trace
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, TraceFlags
+from opentelemetry.trace import SpanContext, TraceFlags, get_current_span
 
 import otlpfast
+import otlpfast.trace
 from otlpfast._impl import IMPLEMENTATION, SpanBuffer
 
 ELSEWHERE = SpanContext(7 << 96 | 1, 9, is_remote=True, trace_flags=TraceFlags(1))
@@ -83,3 +84,29 @@ def test_a_buffer_cannot_be_written_to_from_outside() -> None:
         pytest.skip("it has no memory of its own")
     with pytest.raises((BufferError, TypeError)):
         struct.pack_into("B", SpanBuffer(), 0, 1)
+
+
+def test_a_with_is_for_one_entry_at_a_time() -> None:
+    scope = tracer().start_as_current_span("a")
+    with scope, pytest.raises((RuntimeError, AttributeError)):  # the API's own raises the latter
+        scope.__enter__()
+
+
+def test_a_function_is_decorated_by_the_parameters_name() -> None:
+    assert tracer().start_as_current_span("a")(func=lambda: get_current_span().is_recording())()
+    with pytest.raises(TypeError):
+        tracer().start_as_current_span("a")(function=lambda: None)
+
+
+def test_a_start_span_that_comes_between_call_and_with_is_the_one_that_starts() -> None:
+    changed = tracer()
+    started, start = [], changed.start_span
+    scope = changed.start_as_current_span("a")
+    changed.start_span = lambda *given, **named: started.append(start(*given, **named)) or started[-1]
+    with scope as span:
+        assert get_current_span() is span is started[0]
+
+
+def test_a_class_of_ones_own_is_no_tracer_without_what_the_sdks_takes() -> None:
+    with pytest.raises(TypeError, match=r"missing 7 required positional arguments"):
+        type("Mine", (otlpfast.trace.Tracer,), {})()
