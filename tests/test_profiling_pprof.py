@@ -188,6 +188,11 @@ def test_what_is_no_profile_is_refused(data: bytes, told: str) -> None:
         Profile.from_pprof(data)
 
 
+def test_a_default_type_that_is_none_of_its_types_is_the_last() -> None:
+    read = Profile.from_pprof(replace(SHOP, default_type="watts").to_pprof())
+    assert read.top().value_type == read.value_types[-1]
+
+
 def test_a_profile_that_is_not_compressed_has_the_same_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_pprof_reading, "MAX_BYTES", 1 << 20)
     with pytest.raises(ValueError, match="a profile of more than 1 MiB"):
