@@ -17,6 +17,8 @@ settings.register_profile(
 )
 # Where a change is judged, it meets the same examples each time; everywhere else, ever new ones.
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+# And few of them where the suite runs once more, for what another Python or a sanitizer says.
+settings.register_profile("few", settings.get_profile("ci"), max_examples=25)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 WANTED = os.environ.get("OTLPFAST_IMPL", "auto")
