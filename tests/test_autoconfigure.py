@@ -30,7 +30,8 @@ print(any("opentelemetry" in type(handler).__module__ for handler in logging.get
 """
 # What the SDK has deprecated of itself: its handler of the logging module.
 SDKS_OWN = ",".join(
-    f"ignore::DeprecationWarning:opentelemetry.sdk.{module}" for module in ("_configuration", "_logs._internal")
+    f"ignore::DeprecationWarning:opentelemetry.sdk.{module}"
+    for module in ("_configuration", "_logs._internal")
 )
 SPAN = "\nfrom opentelemetry import trace; trace.get_tracer('app').start_span('a span').end()"
 
