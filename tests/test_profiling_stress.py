@@ -16,7 +16,7 @@ if sampler is None or not sampler.can_sample_cpu():
 
 
 def test_fifty_threads_are_profiled_while_they_recurse_fork_import_and_end() -> None:
-    done = starting.finished([sys.executable, "-m", "tests.profiling_stress", "--seconds", "20"])
+    done = starting.finished([sys.executable, "-m", "tests.profiling_stress", "--seconds", "8"])
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
     assert result["troubles"] == []

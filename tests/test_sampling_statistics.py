@@ -177,7 +177,7 @@ class TestRateLimiter:
         thread = threading.Thread(target=ask)
         thread.start()
         try:
-            for _ in range(20):
+            for _ in range(8):
                 assert in_child(limiter.allow) is True
         finally:
             done.set()

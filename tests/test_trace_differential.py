@@ -27,10 +27,12 @@ START = Line("provider.get_tracer('lib', '1.0')", "t0")
 FIXED_IDS = {"id_generator": "Ids()"}
 
 
-def examples(number: int) -> settings:
-    """So many; failures are shrunk, but not explained: the script says it all."""
-    phases = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
-    return settings(max_examples=EXAMPLES or number, phases=phases, report_multiple_bugs=False)
+# Failures are shrunk, but not explained: the script says it all.
+examples = settings(
+    max_examples=EXAMPLES or settings().max_examples,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+    report_multiple_bugs=False,
+)
 
 
 def same(program: Program) -> Compared:
@@ -51,27 +53,27 @@ def all_the_same(*body: Op, **options: str) -> None:
 
 
 class TestRandomPrograms:
-    @examples(100)
+    @examples
     @given(programs(foreign=False))
     def test_what_is_exported_is_the_same(self, program: Program) -> None:
         same(program)
 
-    @examples(100)
+    @examples
     @given(programs())
     def test_what_processors_of_others_see_and_change_is_the_same(self, program: Program) -> None:
         same(program)
 
-    @examples(100)
+    @examples
     @given(programs(foreign=False, inside=True))
     def test_underscore_fields_are_the_same_and_may_be_set(self, program: Program) -> None:
         same(program)
 
-    @examples(100)
+    @examples
     @given(programs(inside=True))
     def test_underscore_fields_and_processors_of_others(self, program: Program) -> None:
         same(program)
 
-    @examples(100)
+    @examples
     @given(programs(random_ids=True))
     def test_spans_with_random_ids_have_the_same_relatives(self, program: Program) -> None:
         same(program)

@@ -27,6 +27,7 @@ from .traced import current, native
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
+CHILDREN = 12
 KINDS: dict[str, Any] = {"otlpfast": TracerProvider, "sdk": sdk.TracerProvider}
 
 
@@ -316,7 +317,7 @@ def children_of_busy_threads(endpoint: str) -> dict[str, Any]:
             tracer.start_span("grandchild").end()
         return [processor.force_flush(), processor.stats() == account(2, exported=2)]
 
-    good = [in_child(child) for _ in range(40)]
+    good = [in_child(child) for _ in range(CHILDREN)]
     stop.set()
     for thread in threads:
         thread.join()
@@ -327,10 +328,10 @@ def children_of_busy_threads(endpoint: str) -> dict[str, Any]:
 
 def test_children_of_busy_threads_start_and_end_spans(collector: Collector) -> None:
     value = ran(children_of_busy_threads, collector.endpoint, patience=100)
-    assert value["good"] == [[True, True]] * 40
+    assert value["good"] == [[True, True]] * CHILDREN
     assert value["balanced"] and value["ended"] > 0
     children = [span for span in collector.spans if span.name == "child"]
     grandchildren = [span for span in collector.spans if span.name == "grandchild"]
-    assert len({span.span_id for span in children}) == len(grandchildren) == 40
+    assert len({span.span_id for span in children}) == len(grandchildren) == CHILDREN
     assert {span.parent_span_id for span in grandchildren} == {span.span_id for span in children}
     assert all(len(span.attributes) == len(span.events) == 128 for span in children)

@@ -348,7 +348,7 @@ def test_a_chain_of_spans_dies_without_exhausting_the_stack() -> None:
     tracer = native().get_tracer("tests")
     for give in (keep_as_own, keep_in_attribute):
         last: Any = None
-        for _ in range(200_000):
+        for _ in range(100_000):
             span: Any = tracer.start_span("span")
             give(span, last)
             last = span

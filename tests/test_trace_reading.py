@@ -16,7 +16,7 @@ from otlpfast import IMPLEMENTATION, SpanBatch
 from .pipeline import SANITIZED, ran
 from .touching import ELSEWHERE, Pipeline, Touch, operations, plain, turn
 
-SCALE = 1 if SANITIZED or IMPLEMENTATION == "py" else 5
+SCALE = 1 if SANITIZED or IMPLEMENTATION == "py" else 3
 ENDS = pytest.mark.parametrize("ends", [False, True])
 
 

@@ -18,7 +18,7 @@ from otlpfast import IMPLEMENTATION
 from .pipeline import SANITIZED, account, ran
 from .touching import ELSEWHERE, Pipeline, Touch, check_whole, operations, plain, turn
 
-SCALE = 1 if SANITIZED or IMPLEMENTATION == "py" else 5
+SCALE = 1 if SANITIZED or IMPLEMENTATION == "py" else 3
 ENDS = pytest.mark.parametrize("ends", [False, True])
 
 
