@@ -185,8 +185,10 @@ class BuildNative(build_ext):
             checks = [SANITIZERS, "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
             return [*checks, "-O1", "-g"], [SANITIZERS]
         if COVERAGE:
-            # Threads count at once, and child processes into the same files.
-            return ["--coverage", "-fprofile-update=atomic", "-O1", "-g0", "-w"], ["--coverage"]
+            # Threads count at once, and child processes into the same files. Lines of a function that was
+            # inlined before there are counters may be nowhere but in the copy that nobody calls.
+            counted = ["--coverage", "-fprofile-update=atomic", "-fno-early-inlining"]
+            return [*counted, "-O1", "-g0", "-w"], ["--coverage"]
         # Most interpreters pass -g on: the wheel would have six times the size and name the build directory.
         # What CFLAGS says is among the arguments already, but before these: said again, it wins.
         return ["-O3", "-g0", "-fvisibility=hidden", *shlex.split(os.environ.get("CFLAGS", ""))], []
@@ -287,11 +289,12 @@ class RepeatableSdist(sdist):
 
 def extensions() -> list[Extension]:
     """The core; and the sampler, which reads the frames of CPython, where it knows them."""
-    found = [Extension(CORE, ["src/otlpfast/_core.pyx"])]
+    counting = [".ci/counted_exit.c"] if COVERAGE else []
+    found = [Extension(CORE, ["src/otlpfast/_core.pyx", *counting])]
     has_gil = not sysconfig.get_config_var("Py_GIL_DISABLED")
     if sys.implementation.name == "cpython" and sys.platform in ("linux", "darwin") and has_gil:
         parts = "src/otlpfast/profiling/_sampler"
-        sources = [f"{parts}.pyx", *sorted(glob(f"{parts}/*.c"))]
+        sources = [f"{parts}.pyx", *sorted(glob(f"{parts}/*.c")), *counting]
         found.append(Extension(SAMPLER, sources, include_dirs=["src/otlpfast/profiling"], libraries=["m"]))
     return found
 

@@ -2,7 +2,8 @@
 
 Tests run one subject after the other, each in a process of its own that gets so much time; what fails is
 said and changes nothing else: the test suite itself is for that. The table goes to the terminal, each line
-that was not run to build/coverage/uncovered.txt.
+that was not run to build/coverage: to justified.txt if .ci/not_run.toml says why it need not be, otherwise to
+uncovered.txt. That there are others is an error after a run of all files, and with --report.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from native_lines import native_lines
+from not_run import FILE, Rules
 
 BUILD = Path("build/coverage")
 LIBRARY = BUILD / "lib"
@@ -28,6 +30,7 @@ IMPLEMENTATIONS = ("c", "py")
 SLOW = ("build", "contrib", "demo", "deploy", "documentation_blocks", "faults", "fuzz", "gate")
 SLOW += ("life_servers", "measuring", "official_collector", "profiling_stress", "profiling_flame_browser")
 SLOW += ("propagation_proxies", "rotel", "soak", "tail_sampling_load", "user_bench", "web_browser")
+NOT_THOSE = "not busy_threads"  # coverage.py has locks of its own, which other threads hold at a fork
 
 
 def subjects(files: Iterable[Path]) -> dict[str, list[str]]:
@@ -48,7 +51,7 @@ def run(implementation: str, subject: str, files: list[str], seconds: float) -> 
         "COVERAGE_FILE": str(data),
     }
     log = BUILD / f"{implementation}-{subject}.log"
-    command = [*COVERAGE, "run", RC, "-m", "pytest", "-q", "--no-header", *files]
+    command = [*COVERAGE, "run", RC, "-m", "pytest", "-q", "--no-header", "-k", NOT_THOSE, *files]
     with log.open("w") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out) as process:
         try:
             process.wait(seconds)
@@ -95,11 +98,12 @@ def part(name: str) -> str:
     return words[0] if len(words) > 1 else "otlpfast"
 
 
-def row(name: str, lines: int, missing: int, branches: tuple[int, int]) -> str:
+def row(name: str, lines: int, missing: int, justified: int, branches: tuple[int, int]) -> str:
     """A line of the table."""
     share = 100 * (1 - missing / lines) if lines else 100
     taken = f"{branches[1]:>6} of {branches[0]}" if branches[0] else ""
-    return f"{name:<40} {lines:>7} {missing:>7} {share:>7.1f} %  {taken}"
+    counts = f"{lines:>7} {missing:>7} {justified:>9} {missing - justified:>6}"
+    return f"{name:<34} {counts} {share:>7.1f} %  {taken}"
 
 
 def ranges(numbers: Iterable[int]) -> str:
@@ -113,26 +117,55 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in found)
 
 
-def report(files: dict[str, dict[str, list[int]]]) -> None:
-    """The table, by part and by file; and the lines themselves, for whoever looks into them."""
-    print(f"\n{'':<40} {'lines':>7} {'not run':>7} {'run':>9}  branches")
+def report(files: dict[str, dict[str, list[int]]]) -> bool:
+    """The table, by part and by file; and the lines themselves, for whoever looks into them.
+
+    Returns whether each line was run or justified.
+    """
+    rules = Rules()
+    reasons = {name: rules.reasons(name, file["missing"]) for name, file in files.items()}
+    print(f"\n{'':<34} {'lines':>7} {'not run':>7} {'justified':>9} {'left':>6} {'run':>9}  branches")
     for wanted in sorted({part(name) for name in files}):
-        those = [file for name, file in files.items() if part(name) == wanted]
-        print(row(wanted, *sums(those)))
-    print(row("all", *sums(list(files.values()))), end="\n\n")
-    with (BUILD / "uncovered.txt").open("w", encoding="utf-8") as out:
-        for name, file in sorted(files.items(), key=lambda entry: -len(entry[1]["missing"])):
-            if file["missing"]:
+        those = {name: file for name, file in files.items() if part(name) == wanted}
+        print(row(wanted, *sums(those, reasons)))
+    print(row("all", *sums(files, reasons)), end="\n\n")
+    left = {name: [n for n in file["missing"] if n not in reasons[name]] for name, file in files.items()}
+    write(BUILD / "uncovered.txt", files, left)
+    write(BUILD / "justified.txt", files, {name: sorted(those) for name, those in reasons.items()}, reasons)
+    for rule in rules.excuse_nothing():
+        print(f"all was run that {FILE} justifies with {rule.pattern!r} in {rule.files}")
+    for rule in rules.fit_nothing():
+        print(f"no line is what {FILE} justifies with {rule.pattern!r} in {rule.files}")
+    if lines := sum(map(len, left.values())):
+        print(f"{lines} lines are neither run nor justified, see {BUILD / 'uncovered.txt'}")
+    return not lines and not rules.fit_nothing()
+
+
+def write(
+    to: Path,
+    files: dict[str, dict[str, list[int]]],
+    missing: dict[str, list[int]],
+    reasons: dict[str, dict[int, str]] | None = None,
+) -> None:
+    """Lines, those of files with many first."""
+    with to.open("w", encoding="utf-8") as out:
+        for name, numbers in sorted(missing.items(), key=lambda entry: -len(entry[1])):
+            if numbers:
                 short = name.removeprefix("src/otlpfast/")
-                print(f"{short}: {len(file['missing'])} of {len(file['lines'])}: {ranges(file['missing'])}")
+                print(f"{short}: {len(numbers)} of {len(files[name]['lines'])}: {ranges(numbers)}", file=out)
                 source = Path(name).read_text(encoding="utf-8").splitlines()
-                out.writelines(f"{name}:{number}: {source[number - 1]}\n" for number in file["missing"])
+                for number in numbers:
+                    why = f"  <- {reasons[name][number]}" if reasons else ""
+                    print(f"{name}:{number}: {source[number - 1]}{why}", file=out)
 
 
-def sums(files: list[dict[str, list[int]]]) -> tuple[int, int, tuple[int, int]]:
-    """Lines, lines that were not run, and branches, of several files."""
-    branches = sum(file["branches"][0] for file in files), sum(file["branches"][1] for file in files)
-    return sum(len(file["lines"]) for file in files), sum(len(file["missing"]) for file in files), branches
+def sums(
+    files: dict[str, dict[str, list[int]]], reasons: dict[str, dict[int, str]]
+) -> tuple[int, int, int, tuple[int, int]]:
+    """Lines, lines that were not run, justified ones of them, and branches, of several files."""
+    lines, missing = (sum(len(file[what]) for file in files.values()) for what in ("lines", "missing"))
+    branches = [sum(file["branches"][n] for file in files.values()) for n in (0, 1)]
+    return lines, missing, sum(len(reasons[name]) for name in files), (branches[0], branches[1])
 
 
 def main() -> None:
@@ -153,7 +186,8 @@ def main() -> None:
             for subject, those in subjects(files).items():
                 ended = run(implementation, subject, those, arguments.seconds)
                 print(f"{implementation:>2} {subject}: {ended}", flush=True)
-    report(measured())
+    if not report(measured()) and not arguments.files:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

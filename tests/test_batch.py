@@ -42,6 +42,12 @@ def numbered(count: int, resources: int = 1, scopes: int = 1, size: int = 0) -> 
     ]
 
 
+def test_a_builder_says_what_it_holds() -> None:
+    builder = BatchBuilder()
+    sizes = [builder.add(span) for span in stock_spans(3)]
+    assert (builder.count, builder.nbytes) == (3, sum(sizes))
+
+
 @settings(max_examples=25)
 @given(span_lists())
 def test_its_buffers_are_the_request(spans: list[ReadableSpan]) -> None:

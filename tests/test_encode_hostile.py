@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import Link, SpanContext, TraceFlags, TraceState
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags, TraceState
 
 from otlpfast import _pure
 from otlpfast._impl import encode_spans
@@ -40,6 +41,11 @@ class Endless(Sequence[int]):
     def __iter__(self) -> Iterator[int]:
         while True:
             yield 1
+
+
+def with_field(made: Any, name: str, value: object) -> Any:
+    setattr(made, name, value)
+    return made
 
 
 class BadMapping(Mapping[str, int]):
@@ -109,6 +115,7 @@ HOSTILE_VALUES = {
     "astronomic int": 10**5000,
     "strange int": StrangeInt(5),
     "released view": None,
+    "view with a byte order": memoryview(bytes(range(8))).cast("@i"),
     "nan": float("nan"),
     "set": {1},
     "type": int,
@@ -131,6 +138,7 @@ HOSTILE_FIELDS: dict[str, dict[str, Any]] = {
     "kind is an int": {"kind": 3},
     "bad status": {"status": object()},
     "no status": {"status": None},
+    "status of an odd code": {"status": with_field(Status(StatusCode.OK), "_status_code", 7)},
     "attributes are a list": {"attributes": [1]},
     "attributes raise": {"attributes": BadMapping()},
     "int keys": {"attributes": {1: 2, None: 3}},
@@ -141,7 +149,15 @@ HOSTILE_FIELDS: dict[str, dict[str, Any]] = {
     "links are no links": {"links": [object(), Link(SpanContext(1, 2, False))]},
     "link ids out of range": {"links": [Link(SpanContext(2**128, 2, False))]},
     "parent out of range": {"parent": SpanContext(1, -1, False)},
+    "parent below zero": {"parent": SpanContext(-1, 1, False)},
+    "parent with flags below zero": {"parent": SpanContext(1, 2, False, -1)},  # type: ignore[arg-type]
+    "parent without flags": {"parent": SpanContext(1, 2, False, "")},  # type: ignore[arg-type]
+    "parent that is remote in other words": {"parent": SpanContext(1, 2, "yes")},  # type: ignore[arg-type]
     "trace state of strangers": {"context": SpanContext(1, 2, False, TraceFlags(1), {"a": 1})},  # type: ignore[arg-type]
+    "trace state without entries": {
+        "context": SpanContext(1, 2, False, TraceFlags(1), with_field(TraceState(), "_dict", None))
+    },
+    "dropped attributes are no number": {"attributes": with_field(BoundedAttributes(), "dropped", "many")},
     "flags too large": {"context": SpanContext(1, 2, False, 0x1FF)},  # type: ignore[arg-type]
     "resource is nothing": {"resource": object()},
     "resource of surrogates": {"resource": Resource({"\ud800": "\ud800"})},
@@ -151,6 +167,7 @@ UNENCODABLE: dict[str, dict[str, Any]] = {
     "no context": {"context": None},
     "context is text": {"context": "x"},
     "trace_id too large": {"context": SpanContext(2**128, 1, False, TraceFlags(1))},
+    "negative trace_id": {"context": SpanContext(-1, 1, False, TraceFlags(1))},
     "negative span_id": {"context": SpanContext(1, -1, False, TraceFlags(1))},
 }
 

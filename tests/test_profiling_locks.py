@@ -87,6 +87,12 @@ def test_it_does_what_a_plain_one_does(name: str, what: str) -> None:
 
 @both
 @pytest.mark.usefixtures("profiled")
+def test_arguments_are_refused_as_by_a_plain_one(name: str) -> None:
+    assert outcome(getattr(threading, name), 1).split(":")[0] == outcome(PLAIN[name], 1).split(":")[0]
+
+
+@both
+@pytest.mark.usefixtures("profiled")
 def test_what_stands_for_the_lock_is_a_class(name: str) -> None:
     made, plain = getattr(threading, name), PLAIN[name]()
     assert isinstance(made(), made) and isinstance(plain, made) and not isinstance(3, made)
@@ -97,6 +103,13 @@ def test_what_stands_for_the_lock_is_a_class(name: str) -> None:
         TypeError, match=f"type '_thread.{name.replace('Lo', 'lo', name == 'Lock')}' is not an"
     ):
         type("Mine", (made,), {})
+
+
+@both
+@pytest.mark.usefixtures("profiled")
+def test_it_says_by_itself_that_it_cannot_be_pickled(name: str) -> None:
+    with pytest.raises(TypeError, match=r"cannot pickle '_thread.R?[lL]ock' object"):
+        getattr(threading, name)().__reduce__()
 
 
 @both
@@ -129,6 +142,11 @@ def test_an_rlock_knows_its_owner() -> None:
         assert not lock._is_owned() and lock._recursion_count() == 0
         lock._acquire_restore(state)
         assert lock._recursion_count() == 2
+    with lock:
+        state = lock._release_save()
+        with held_elsewhere(lock) as done, later(done):
+            lock._acquire_restore(state)
+        assert lock._recursion_count() == 1
     with held_elsewhere(lock):
         assert not lock._is_owned() and lock._recursion_count() == 0 and lock.locked()
         with pytest.raises(RuntimeError, match=r"cannot release un-acquired lock"):

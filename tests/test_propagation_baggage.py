@@ -87,6 +87,9 @@ class TestWhatIsSent:
         for value in ("v" * 100, "é" * 16, "😀" * 8):
             assert len(self.header({f"key-{n}": value for n in range(100)})) <= 8192
 
+    def test_has_no_key_that_alone_has_more(self) -> None:
+        assert self.header({"k" * 8192: "v", "\u20ac" * 3000: "v", "short": "v"}) == "short=v"
+
     def test_has_no_member_of_more_than_4096_bytes(self) -> None:
         assert self.header({"a": "b", "long": "é" * 1000, "c": "d"}) == "a=b,c=d"
 

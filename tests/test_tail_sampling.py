@@ -184,6 +184,13 @@ def test_what_comes_after_the_decision_follows_it(traced: NewTraced) -> None:
     assert it.processor.stats() == account(6, exported=3, sampled_out=3)
 
 
+def test_a_slow_request_after_the_decision_is_kept_with_what_follows(traced: NewTraced) -> None:
+    it = traced(patient(slow_seconds=2))
+    for name, seconds in (("fast", 1), ("slow", 3), ("fast again", 1)):
+        end_late(it.tracer.start_span(name, remote()), seconds)
+    assert it.arrived() == ["fast again", "slow"]
+
+
 def test_an_error_after_the_decision_is_kept_with_what_follows(traced: NewTraced) -> None:
     it = traced()
     root = it.tracer.start_span("root")

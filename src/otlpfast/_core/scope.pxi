@@ -141,9 +141,9 @@ cdef class _SpanScope:
             self.records_exceptions, self.sets_status, self.ends
         )
 
-    def __call__(self, function):
+    def __call__(self, func):
         """Decorates a function or coroutine function: each call has a span of its own."""
-        return decorated(self._recreate_cm, function)
+        return decorated(self._recreate_cm, func)
 
 
 cdef traverseproc _traverse_scope

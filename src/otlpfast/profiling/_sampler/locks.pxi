@@ -251,6 +251,10 @@ cdef class Lock(_Watched):
 
     cdef bint taken
 
+    def __cinit__(self, *args, **kwargs):
+        if args or kwargs:
+            _plain_lock(*args, **kwargs)  # which says what it has against them
+
     cdef bint held(self) noexcept:
         return self.taken
 
