@@ -3,6 +3,7 @@
 #
 #   PYTHON=python3.12 VENV=.venv312 make test     another interpreter
 #   make test ARGS="-k encode"                    arguments for pytest
+#   make test DEV=1                               in Python's development mode, every warning an error
 #   make test SDK=oldest                          with another SDK: oldest that pyproject.toml allows, newest, pre, 1.45.1
 
 PYTHON ?= python3
@@ -51,10 +52,10 @@ suite-%: $(BUILT) $(VENV)/.group-test
 	@OTLPFAST_IMPL=$* $(BIN)/python -c 'import otlpfast as o; from importlib.metadata import version; \
 	    print("otlpfast", o.__version__, o.IMPLEMENTATION + ", SDK", version("opentelemetry-sdk"), flush=True); \
 	    assert o.IMPLEMENTATION == "$*"'
-	@OTLPFAST_IMPL=$* $(BIN)/python $(AS_$*) -m pytest $(ARGS)
+	@$(IN_DEVELOPMENT) OTLPFAST_IMPL=$* $(BIN)/python -m pytest $(ARGS)
 
-# DEV=1: the pure one as Python's development mode has it, with every warning an error from the start.
-AS_py := $(if $(DEV),-X dev -W error)
+# DEV=1: as `python -X dev -W error`, and so are the programs that tests start.
+IN_DEVELOPMENT := $(if $(DEV),PYTHONDEVMODE=1 PYTHONWARNINGS=error)
 
 reliability: $(BUILT) $(VENV)/.group-reliability ## every fault, on otlpfast and on the stock SDK; docs/reliability.md
 	@$(BIN)/python -m tests.faults $(ARGS)

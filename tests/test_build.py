@@ -140,8 +140,9 @@ def packed(tree: Path, command: str, **variables: str) -> Path:
     """What setup.py makes of the tree, in its dist/."""
     chosen = {"OTLPFAST_BUILD": "pure", "SOURCE_DATE_EPOCH": "1700000000", "PYTHONPATH": str(tree)}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTLPFAST_")}
+    itself = "ignore:setup.py install is deprecated"  # setuptools of what its own command does
     done = subprocess.run(
-        [sys.executable, "setup.py", "--quiet", command],
+        [sys.executable, "-W", itself, "setup.py", "--quiet", command],
         cwd=tree,
         env={**kept, **chosen, **variables},
         capture_output=True,

@@ -142,6 +142,7 @@ def simple_parent_and_child(endpoint: str) -> bool:
 
     good = ended_well(forked(child))
     end_spans(tracer, 1, "parent after")
+    processor.shutdown()  # which nobody else does: its provider leaves that to the test
     return good and processor.stats() == account(3, exported=3)
 
 

@@ -93,6 +93,8 @@ def interrupted_simple(endpoint: str, wanted: int) -> dict[str, Any]:
             signal.setitimer(signal.ITIMER_REAL, 0.0001 + turn % 50 * 0.0001)
         end_spans(tracer, 1, f"main {turn}")
         turn += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    processor.shutdown()
     return {"ended": handled[0] + turn, "stats": processor.stats()}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.context.context import Context
+from opentelemetry.trace.span import TraceState
 
 from otlpfast.propagation import TraceContextTextMapPropagator
 
@@ -21,6 +22,10 @@ from .test_trace_surface import made
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CAME = f"00-{TRACE}-{PARENT}-01"
+# docs/compatibility.md, "SDK versions"
+BEGINS_WITH_SPACE = pytest.mark.skipif(
+    not TraceState.from_header([" a=1"]), reason="this API loses a tracestate that begins with a space"
+)
 
 
 @pytest.fixture(scope="module", name="real_service")
@@ -233,7 +238,15 @@ class TestTracestate:
         assert passed_on(CAME, f"a={value},b=2")[1] == f"a={value},b=2"
 
     @pytest.mark.parametrize(
-        "header", ["a=1 , b=2", "a=1\t,\tb=2", " a=1,b=2 ", "a=1,,b=2", "a=1, ,b=2,", ",a=1,b=2"]
+        "header",
+        [
+            "a=1 , b=2",
+            "a=1\t,\tb=2",
+            pytest.param(" a=1,b=2 ", marks=BEGINS_WITH_SPACE),
+            "a=1,,b=2",
+            "a=1, ,b=2,",
+            ",a=1,b=2",
+        ],
     )
     def test_spaces_and_tabs_surrounding_members_are_ignored_and_members_may_be_empty(
         self, passed_on: PassedOn, header: str
@@ -245,7 +258,14 @@ class TestTracestate:
         """ "Vendors MUST accept empty tracestate headers but SHOULD avoid sending them." """
         assert passed_on(CAME, header)[1] is None
 
-    @pytest.mark.parametrize("headers", [["a=1", "b=2"], ["a=1,b=2", ""], ["", "a=1", " ", "b=2"]])
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            ["a=1", "b=2"],
+            ["a=1,b=2", ""],
+            pytest.param(["", "a=1", " ", "b=2"], marks=BEGINS_WITH_SPACE),
+        ],
+    )
     def test_several_headers_are_combined_into_one(self, passed_on: PassedOn, headers: list[str]) -> None:
         assert passed_on(CAME, headers)[1] == "a=1,b=2"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import warnings
 from typing import Any
 
 import pytest
@@ -48,6 +49,7 @@ class Alarm(BaseException):
 
 def broken_off(wanted: int) -> dict[str, int]:
     """The handler raises, as one that guards against a call that takes too long does."""
+    warnings.simplefilter("ignore", ResourceWarning)  # of the source of a traceback, just opened by tokenize
     line = Pipeline()
     does = operations(line.tracer, plain)
     raised = 0

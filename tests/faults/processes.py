@@ -246,7 +246,8 @@ def celery_prefork(pipeline: Pipeline) -> Outcome:
             FAULTS_SIDE=pipeline.side, FAULTS_ENDPOINT=collector.endpoint, FAULTS_FOLDER=folder
         )
         options = ["--pool", "prefork", "--concurrency", "2", "--without-mingle", "--without-gossip"]
-        command = [sys.executable, "-m", "celery", "-A", "tests.faults.tasks", "worker", *options]
+        root = "ignore:You're running the worker with superuser privileges"  # as containers do
+        command = [sys.executable, "-W", root, "-m", "celery", "-A", "tests.faults.tasks", "worker", *options]
         worker = subprocess.Popen(command, env=variables, cwd=folder, stdout=log, stderr=log)
         try:
             send = [sys.executable, "-m", "tests.faults.tasks", str(tasks)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
 from otlpfast.cli.console import Console
@@ -72,6 +72,9 @@ class _Run:
     def connect(self, deadline: Deadline) -> None:
         self._client = Client(self.service.answer()["port"], deadline)
 
+    def disconnect(self) -> None:
+        self._client.close()
+
     def take_turn(self, requests: int) -> None:
         self.service.ask("begin")
         self._client.send(requests)
@@ -82,7 +85,7 @@ class _Run:
 
     def finish(self, row: Row) -> None:
         """Ends the service's work, and adds what it did to the row."""
-        self._client.close()
+        self.disconnect()
         found = self.service.ask("finish")
         row.cpu.append(self.turns)
         if self.pipeline.provider:
@@ -129,11 +132,10 @@ class Demo:
         """Plays a round's requests to a service whose spans are looked at; the rounds make the same spans."""
         requests = max(_SAMPLE_REQUESTS, self._load.longest)
         with self._service(NO_EXPORT, "", keep=_SAMPLE_SPANS) as service:
-            client = Client(service.answer()["port"], self._deadline)
-            for sent in range(0, requests, _PART):
-                self._console.update(f"{sent / requests:.0%}")
-                client.send(min(_PART, requests - sent))
-            client.close()
+            with closing(Client(service.answer()["port"], self._deadline)) as client:
+                for sent in range(0, requests, _PART):
+                    self._console.update(f"{sent / requests:.0%}")
+                    client.send(min(_PART, requests - sent))
             service.ask("finish")
             found = service.ask("observed")
         self._ended: list[int] = found["ended_by_request"]
@@ -166,6 +168,7 @@ class Demo:
             ]
             for run in runs:
                 run.connect(self._deadline)
+                opened.callback(run.disconnect)
             for turn, requests in enumerate(self._load.shares(number), 1):
                 for run in runs:
                     self._console.update(f"{run.pipeline.title}, turn {turn} of {self._load.turns}")
