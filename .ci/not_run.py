@@ -15,7 +15,7 @@ else:
 FILE = Path(".ci/not_run.toml")
 _SOURCE = Path("src/otlpfast")
 # What closes the first line of a block that began with several: it is of the block.
-_CLOSES = re.compile(r" *[)\]}].*[:{]$")
+_CLOSES = re.compile(r" *[)\]}](?! else\b).*[:{]$")
 
 
 class Rule:

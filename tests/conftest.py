@@ -13,13 +13,19 @@ import otlpfast
 from otlpfast import _impl
 
 settings.register_profile(
-    "default", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    "default",
+    deadline=None,
+    max_examples=100,
+    # A test that is run once more (--reruns) has another instance of its class.
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
+    print_blob=True,
 )
 # Where a change is judged, it meets the same examples each time; everywhere else, ever new ones.
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+chosen = "ci" if os.environ.get("CI") else "default"
 # And few of them where the suite runs once more, for what another Python or a sanitizer says.
-settings.register_profile("few", settings.get_profile("ci"), max_examples=25)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+settings.register_profile("few", settings.get_profile(chosen), max_examples=25)
+settings.load_profile(chosen)
 
 WANTED = os.environ.get("OTLPFAST_IMPL", "auto")
 

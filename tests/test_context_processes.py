@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from otlpfast import BatchSpanProcessor, OTLPSpanExporter, carry, carry_context
 
 from .collector import Collector
 from .exporting import collector_fixture  # noqa: F401
+from .forks import die_in
 from .pipeline import NEVER_MILLIS, run
 from .starting import LINE, NO_INSTRUMENTATION, finished
 from .starting import run as command
@@ -30,7 +30,7 @@ _kept: list[Any] = []
 
 def begin(endpoint: str) -> None:
     """Makes the pipeline, unless this process was forked from one that has it."""
-    signal.alarm(PATIENCE)
+    die_in(PATIENCE)
     if not _kept:
         processor = BatchSpanProcessor(OTLPSpanExporter(endpoint), schedule_delay_millis=NEVER_MILLIS)
         _kept[:] = native(processor).get_tracer("tests"), processor

@@ -20,6 +20,7 @@ from otlpfast.export.grpc_channel import _Line
 
 from .collector import Collector
 from .exporting import collector_fixture  # noqa: F401
+from .forks import die_in
 from .grpc_collector import GRPCCollector
 from .pipeline import NEVER_MILLIS, Finished, account, end_spans, names, run, spans_of
 from .traced import native
@@ -45,8 +46,7 @@ def forked(work: Callable[[], bool]) -> int:
         return child
     code = 1
     try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(PATIENCE)
+        die_in(PATIENCE)
         code = 0 if work() else 2
     finally:
         sys.stderr.flush()
@@ -241,7 +241,7 @@ def becomes_a_daemon(endpoint: str, closes: bool) -> None:
     os.setsid()
     if os.fork():
         os._exit(0)
-    signal.alarm(PATIENCE)
+    die_in(PATIENCE)
     if closes:
         os.closerange(0, 256)
         for _ in range(3):

@@ -274,6 +274,7 @@ def test_otlpfast_imports_no_multiprocessing() -> None:
 def test_a_processor_that_is_gone_is_not_kept() -> None:
     processor = otlpfast.BatchSpanProcessor(Encoded())
     gone = weakref.ref(processor)
+    gc.collect()  # those of other tests
     before = len(_life._watched)
     processor.shutdown()
     del processor

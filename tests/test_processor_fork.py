@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 from collections import Counter
@@ -18,6 +17,7 @@ from otlpfast import BatchSpanProcessor, OTLPSpanExporter, SimpleSpanProcessor
 
 from .collector import Collector
 from .exporting import collector_fixture  # noqa: F401
+from .forks import die_in
 from .pipeline import NEVER_MILLIS, Finished, account, end_spans, names, run
 from .spans import provider
 
@@ -36,7 +36,7 @@ def forked(work: Callable[[], bool], fork: Callable[[], int] = os.fork) -> int:
     child = fork()
     if child:
         return child
-    signal.alarm(PATIENCE)
+    die_in(PATIENCE)
     code = 1
     try:
         code = 0 if work() else 2
@@ -152,7 +152,7 @@ def test_a_simple_processor_in_a_child(collector: Collector) -> None:
 
 
 def work_of_a_process(endpoint: str, name: str) -> None:
-    signal.alarm(PATIENCE)
+    die_in(PATIENCE)
     end_spans(_inherited[0], 4, name)
     if not _inherited[1].force_flush():
         sys.exit(3)

@@ -18,6 +18,7 @@ from otlpfast._worker import _Flush
 
 from .collector import PATIENCE
 from .exporting import make_fixture  # noqa: F401
+from .forks import die_in
 from .pipeline import (
     NEVER_MILLIS,
     Batching,
@@ -183,7 +184,7 @@ def test_a_fork_in_the_exporter(
         if pid:
             children.append(pid)
         else:
-            signal.alarm(int(PATIENCE))
+            die_in(PATIENCE)
             child()
         return ExportOutcome(exported=batch.count)
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +20,9 @@ import pytest
 
 from otlpfast.cli import main
 from otlpfast.cli.profile.remote import Server
-from otlpfast.profiling import Frame, Profile, Sample, ValueType, _registry, enable_pprof_http
+from otlpfast.profiling import Frame, Profile, Sample, ValueType, _registry, enable_pprof_http, wall
 
+from .pipeline import until
 from .starting import NO_INSTRUMENTATION, environment, finished, under_way
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -403,16 +403,7 @@ def test_ctrl_c_gets_what_there_is_from_a_server(work: None, tmp_path: Path) -> 
         command[command.index("")] = server.url
         options: dict[str, Any] = {"cwd": tmp_path, "env": environment(), "stderr": subprocess.PIPE}
         with under_way(command, stdout=subprocess.PIPE, **options) as process:
-            from otlpfast.profiling import start_wall
-
-            deadline = time.monotonic() + PATIENCE
-            while True:  # until the server is at it
-                try:
-                    start_wall().stop()
-                except RuntimeError:
-                    break
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            until(lambda: wall._busy.locked(), "the server is at it")
             process.send_signal(signal.SIGINT)
             output, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, output) == (0, "wall.pb.gz\n"), errors

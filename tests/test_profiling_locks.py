@@ -87,7 +87,7 @@ def test_it_does_what_a_plain_one_does(name: str, what: str) -> None:
 
 @both
 @pytest.mark.usefixtures("profiled")
-def test_arguments_are_refused_as_by_a_plain_one(name: str) -> None:
+def test_arguments_are_taken_or_refused_as_by_a_plain_one(name: str) -> None:
     assert outcome(getattr(threading, name), 1).split(":")[0] == outcome(PLAIN[name], 1).split(":")[0]
 
 

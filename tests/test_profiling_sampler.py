@@ -17,6 +17,7 @@ from otlpfast.profiling._cpu_gil import BIAS
 from otlpfast.profiling._labels import SPAN_KEY, ThreadNames, context_variable
 from otlpfast.profiling._native import sampler
 
+from .pipeline import until
 from .walls import held
 
 if sampler is None:
@@ -130,8 +131,7 @@ def test_ids_of_a_span_whose_context_is_of_a_class_of_its_own(
 
     looked = counter()
     with held(work, "foreign"):
-        while not looked.add(1):
-            pass
+        until(lambda: bool(looked.add(1)), "it was looked at")
     works = [looked.work(number)[1:3] for _, number, *_ in looked.counted()]
     assert seen in works
     assert {ids for ids in works if ids != (0, 0)} == {ids for ids in [seen] if ids != (0, 0)}

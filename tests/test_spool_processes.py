@@ -19,7 +19,7 @@ import pytest
 
 from otlpfast._spool import Spool
 
-from .forks import in_child
+from .forks import die_in, in_child
 from .spooling import (  # noqa: F401
     Spooling,
     crash,
@@ -191,7 +191,7 @@ def test_the_child_does_not_hold_the_parent_s_lock(spooling: Spooling, directory
         warnings.simplefilter("ignore", DeprecationWarning)  # see tests/forks.py
         child = os.fork()
     if child == 0:
-        signal.alarm(int(PATIENCE))
+        die_in(PATIENCE)
         os.close(ended)
         os.write(is_here, b"x")
         os.read(end, 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
-import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from otlpfast import IMPLEMENTATION, BatchSpanProcessor, OTLPSpanExporter, Trace
 
 from .collector import Collector
 from .exporting import collector_fixture  # noqa: F401
-from .forks import PATIENCE, in_child
+from .forks import PATIENCE, die_in, in_child
 from .pipeline import NEVER_MILLIS, account, ran
 from .touching import hush
 from .traced import current, native
@@ -85,7 +84,7 @@ def test_no_id_of_a_family_of_processes_comes_twice(warm: bool) -> None:
 
 
 def ids_of_a_worker(number: int) -> list[int]:
-    signal.alarm(PATIENCE)
+    die_in(PATIENCE)
     return ids(_inherited[0])
 
 
@@ -116,7 +115,7 @@ def ids_of_unseen_children() -> list[list[int]]:
         receiver, sender = os.pipe()
         child = libc.fork()
         if child == 0:
-            signal.alarm(PATIENCE)
+            die_in(PATIENCE)
             if depth == 2:
                 in_the_child = libc.fork()
                 if in_the_child:
@@ -216,7 +215,7 @@ def forked_while_reading(endpoint: str) -> list[Any]:
         def __str__(self) -> str:
             children.append(os.fork())
             if children[-1] == 0:
-                signal.alarm(PATIENCE)
+                die_in(PATIENCE)
                 side[0] = "child"
             return side[0]
 

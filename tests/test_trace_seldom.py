@@ -108,5 +108,5 @@ def test_a_start_span_that_comes_between_call_and_with_is_the_one_that_starts() 
 
 
 def test_a_class_of_ones_own_is_no_tracer_without_what_the_sdks_takes() -> None:
-    with pytest.raises(TypeError, match=r"missing 7 required positional arguments"):
+    with pytest.raises(TypeError, match=r"required positional arguments"):
         type("Mine", (otlpfast.trace.Tracer,), {})()

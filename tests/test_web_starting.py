@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import warnings
@@ -20,7 +19,7 @@ from otlpfast.web import listener
 
 from .collector import PATIENCE, Collector
 from .exporting import collector_fixture  # noqa: F401
-from .forks import in_child
+from .forks import die_in, in_child
 from .pages import ask, events, page_fixture, trace_names  # noqa: F401
 from .starting import NO_INSTRUMENTATION, environment, finished, python, run, under_way
 
@@ -169,7 +168,7 @@ def test_connections_of_the_parent_end_though_a_child_lives_on() -> None:
             warnings.simplefilter("ignore", DeprecationWarning)  # there are other threads: that is the point
             child = os.fork()
         if child == 0:
-            signal.alarm(int(3 * PATIENCE))
+            die_in(3 * PATIENCE)
             os.close(tell_ended)
             os.write(tell_begun, b"x")
             os.read(ended, 1)

@@ -28,14 +28,19 @@ class Noting(Sampler):
     def should_sample(self, *args: Any, **options: Any) -> SamplingResult:
         parent = options.get("parent_context", args[0] if args else None)
         options.pop("parent_context", None)
-        shown = [self._run.id(arg) if type(arg) is int else self._run.render(arg) for arg in args[1:]]
-        ids = {name: self._run.id(option) for name, option in options.items() if name == "trace_id"}
-        named = [f"{name}={ids.get(name) or self._run.render(option)}" for name, option in options.items()]
+        shown = [self._shown(arg) for arg in args[1:]]
+        named = [f"{name}={self._shown(option)}" for name, option in options.items()]
         context = None if parent is None else type(parent).__name__
         self._run.note(f"sampler asked {context} {shown} {named}")
         decision, attributes, state = self._result
         given = options.get("attributes", args[4] if len(args) > 4 else None)
         return SamplingResult(decision, given if self._keep else attributes, state)
+
+    def _shown(self, value: Any) -> str:
+        # The SDK changes attributes of a link that it is given: docs/compatibility.md. It may come again.
+        if type(value) in (list, tuple) and any(isinstance(item, trace.Link) for item in value):
+            value = [item.context if isinstance(item, trace.Link) else item for item in value]
+        return self._run.id(value) if type(value) is int else self._run.render(value)
 
     def get_description(self) -> str:
         return "Noting"

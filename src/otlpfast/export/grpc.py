@@ -23,7 +23,7 @@ from .grpc_channel import Calls
 from .grpc_failure import Failure
 from .grpc_settings import resolve_grpc
 from .operations import operations
-from .pieces import Sending, SpanList, as_result, read_limit, spelled
+from .pieces import Sending, SpanList, as_result, described, read_limit, spelled
 from .retry import Retry
 from .transport import LONGEST_WAIT
 
@@ -137,9 +137,7 @@ class GRPCSpanExporter(SpanExporter):
         try:
             encoded = SpanList(spans)
         except Exception as error:  # it takes any span; what is no sequence is the caller's mistake
-            self._warn(
-                "encode", f"could not encode {type(spans).__name__!r} as spans: {type(error).__name__}"
-            )
+            self._warn("encode", f"could not encode {described(spans)}: {type(error).__name__}")
             return SpanExportResult.FAILURE
         return as_result(self._deliver(encoded, deadline))
 

@@ -183,11 +183,11 @@ def _provided(kind: type) -> Any:
     try:
         make: Callable[[], object] | None = entries[0].load() if entries else None
         made = make() if make else None
-        problem = f"it gave what is {config._kind(made)} and not grpc.ChannelCredentials"
-        if make is None:
-            problem = f"there is none of that name in {PROVIDERS!r}"
         if isinstance(made, kind):
             return made
+        problem = f"there is none of that name in {PROVIDERS!r}"
+        if make:
+            problem = f"it gave a {type(made).__name__} and not grpc.ChannelCredentials"
     except Exception as error:
         problem = f"it raised {type(error).__name__}"
     shown = printable(repr(found[1]))

@@ -34,7 +34,7 @@ from .answer import (
 from .config import Settings, logger, mask_url, printable, resolve
 from .connection import Connection, Late
 from .operations import NoOperations, operations
-from .pieces import Sending, SpanList, as_result, read_limit, spelled
+from .pieces import Sending, SpanList, as_result, described, read_limit, spelled
 from .proxy import ProxyRefused
 from .retry import RETRYABLE, Ending, Retry, is_transient, is_unreached, read_retry_after
 from .session import choose_session
@@ -161,9 +161,7 @@ class OTLPSpanExporter(SpanExporter):
         try:
             encoded = SpanList(spans)
         except Exception as error:  # it takes any span; what is no sequence is the caller's mistake
-            self._warn(
-                "encode", f"could not encode {type(spans).__name__!r} as spans: {type(error).__name__}"
-            )
+            self._warn("encode", f"could not encode {described(spans)}: {type(error).__name__}")
             return SpanExportResult.FAILURE
         return as_result(self._deliver(encoded, self._settings.timeout - (monotonic() - start)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import TYPE_CHECKING, Protocol, cast
 
 from opentelemetry.sdk.trace.export import SpanExportResult
@@ -178,6 +178,11 @@ def read_limit(value: int | None, default: int) -> int:
     if value < 0:
         raise ValueError(f"max_request_bytes={value} is not allowed; allowed: bytes, 0 for no limit")
     return value
+
+
+def described(spans: object) -> str:
+    """What was to be exported, in words: a list by its length, what is none by its type."""
+    return spelled(len(spans)) if isinstance(spans, Sized) else f"{type(spans).__name__!r} as spans"
 
 
 def spelled(count: int) -> str:

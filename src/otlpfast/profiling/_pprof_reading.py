@@ -51,8 +51,6 @@ class _Reader:
         comments = [self._string(number) for number in _numbers(message[13])]
         period_type = self._type(_octets(message[11][-1])) if message[11] else None
         default_type = self._string(_last(message, 14))
-        if default_type not in {value_type.type for value_type in types}:
-            default_type = ""  # the last one, as for go tool pprof
         return Profile(
             kind=_kind(comments, default_type or types[-1].type),
             value_types=types,

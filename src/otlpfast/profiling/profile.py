@@ -89,10 +89,14 @@ class Profile:
     def value_index(self, value: str | None = None) -> int:
         """Where in ``values`` of a sample those of a type are: ``"inuse_space"``; None is the default type.
 
+        A default type that is none of its types stands for the last, as for ``go tool pprof``.
+
         ValueError, with the types that there are, for any other.
         """
         types = [value_type.type for value_type in self.value_types]
-        wanted = value if value is not None else self.default_type or types[-1]
+        wanted = value
+        if wanted is None:
+            wanted = self.default_type if self.default_type in types else types[-1]
         if wanted not in types:
             raise ValueError(f"value={wanted!r}: a {self.kind} profile has {', '.join(types)}")
         return types.index(wanted)

@@ -90,9 +90,10 @@ def _resolve_exporter(
     try:
         exporter = OTLPSpanExporter(endpoint, protocol="grpc" if as_the_sdk else protocol)
     except ImportError as error:
-        named = ("--protocol",) if protocol else config._variable("PROTOCOL") or ("OTEL_TRACES_EXPORTER",)
-        text = "%s=grpc can't be followed, http/protobuf is used: %s"
-        logging.getLogger("otlpfast").warning(text, named[0], error)
+        named = ("--protocol",) if protocol else config._variable("PROTOCOL")
+        asked = f"{named[0]}=grpc" if named else f"{OTEL_TRACES_EXPORTER}=otlp, which is gRPC here,"
+        text = "%s can't be followed, http/protobuf is used: %s"
+        logging.getLogger("otlpfast").warning(text, asked, error)
         exporter = OTLPSpanExporter(endpoint, protocol="http/protobuf")
     except ValueError as error:
         raise WrongArgument(f"--{error}") from None
