@@ -1,6 +1,6 @@
 """What the tests run of both implementations: lines and branches of Python, lines of native code.
 
-Tests run one subject after the other, each in a process of its own that gets so much time; what fails is
+Tests run by subject, each in a process of its own that gets so much time, two at once; what fails is
 said and changes nothing else: the test suite itself is for that. The table goes to the terminal, each line
 that was not run to build/coverage: to justified.txt if .ci/not_run.toml says why it need not be, otherwise to
 uncovered.txt. That there are others is an error after a run of all files, and with --report.
@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from native_lines import native_lines
@@ -27,9 +28,9 @@ COVERAGE = [sys.executable, "-m", "coverage"]
 RC = "--rcfile=.ci/coverage.toml"
 IMPLEMENTATIONS = ("c", "py")
 # Servers and tools of others, faults and loads: minutes, and hardly a line that no other test runs.
-SLOW = ("build", "contrib", "demo", "deploy", "documentation_blocks", "faults", "fuzz", "gate")
+SLOW = ("build", "contrib", "deploy", "documentation_blocks", "faults", "fuzz", "gate")
 SLOW += ("life_servers", "measuring", "official_collector", "profiling_stress", "profiling_flame_browser")
-SLOW += ("propagation_proxies", "rotel", "soak", "tail_sampling_load", "user_bench", "web_browser")
+SLOW += ("propagation_proxies", "rotel", "soak", "tail_sampling_load", "web_browser")
 NOT_THOSE = "not busy_threads"  # coverage.py has locks of its own, which other threads hold at a fork
 
 
@@ -41,9 +42,21 @@ def subjects(files: Iterable[Path]) -> dict[str, list[str]]:
     return found
 
 
+def run_all(those: dict[str, list[str]], seconds: float) -> None:
+    """Runs all, and says how each ended."""
+    tasks = [(implementation, subject) for subject in those for implementation in IMPLEMENTATIONS]
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            for line in pool.map(lambda task: run(*task, those[task[1]], seconds), tasks):
+                print(line, flush=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def run(implementation: str, subject: str, files: list[str], seconds: float) -> str:
-    """Runs tests under coverage; how that ended."""
+    """Runs tests under coverage; a line that says how that ended."""
     data = BUILD.resolve() / "data" / implementation / "of"
+    data.parent.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
         "PYTHONPATH": str(LIBRARY.resolve()),
@@ -62,7 +75,8 @@ def run(implementation: str, subject: str, files: list[str], seconds: float) -> 
             except subprocess.TimeoutExpired:
                 process.kill()
     last = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""])[-1]
-    return last if process.returncode == 0 else f"{last} (exit status {process.returncode}, see {log})"
+    failed = f" (exit status {process.returncode}, see {log})" if process.returncode else ""
+    return f"{implementation:>2} {subject}: {last}{failed}"
 
 
 def measured() -> dict[str, dict[str, list[int]]]:
@@ -172,7 +186,7 @@ def main() -> None:
     """Runs the tests, unless --report, and reports."""
     parser = argparse.ArgumentParser(prog="make coverage ARGS=…", description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, help="test files; by default all but the slow ones")
-    parser.add_argument("--seconds", type=float, default=300, help="for each subject (default: 300)")
+    parser.add_argument("--seconds", type=float, default=600, help="for each subject (default: 600)")
     parser.add_argument("--add", action="store_true", help="to what earlier runs have measured")
     parser.add_argument("--report", action="store_true", help="only show what was measured")
     arguments = parser.parse_args()
@@ -181,11 +195,7 @@ def main() -> None:
             old.unlink()
         slow = tuple(f"test_{name}" for name in SLOW)
         files = arguments.files or [f for f in Path("tests").glob("test_*.py") if not f.stem.startswith(slow)]
-        for implementation in IMPLEMENTATIONS:
-            (BUILD / "data" / implementation).mkdir(parents=True, exist_ok=True)
-            for subject, those in subjects(files).items():
-                ended = run(implementation, subject, those, arguments.seconds)
-                print(f"{implementation:>2} {subject}: {ended}", flush=True)
+        run_all(subjects(files), arguments.seconds)
     if not report(measured()) and not arguments.files:
         sys.exit(1)
 
