@@ -27,10 +27,9 @@ LIBRARY = BUILD / "lib"
 COVERAGE = [sys.executable, "-m", "coverage"]
 RC = "--rcfile=.ci/coverage.toml"
 IMPLEMENTATIONS = ("c", "py")
-# Servers and tools of others, faults and loads: minutes, and hardly a line that no other test runs.
-SLOW = ("build", "contrib", "deploy", "documentation_blocks", "faults", "fuzz", "gate")
-SLOW += ("life_servers", "measuring", "official_collector", "profiling_stress", "profiling_flame_browser")
-SLOW += ("propagation_proxies", "rotel", "soak", "tail_sampling_load", "web_browser")
+# Tools and browsers of others: minutes, and hardly a line that no other test runs.
+SLOW = ("build", "deploy", "documentation_blocks", "gate", "measuring", "official_collector")
+SLOW += ("profiling_flame_browser", "propagation_proxies", "web_browser")
 NOT_THOSE = "not busy_threads"  # coverage.py has locks of its own, which other threads hold at a fork
 
 
