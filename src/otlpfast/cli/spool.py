@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 from .._spool import Spool
 from .._spool.survey import Survey, survey
 from .console import Console
+from .seconds import seconds
 
 if TYPE_CHECKING:
     from ..export import OTLPSpanExporter
 
     _Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
 
+_SECONDS = seconds("a positive number of seconds", lambda value: 0 < value < math.inf)
 _DESCRIPTION = """\
 A spool holds requests that could not be delivered: in a directory, one folder for each process that lives or
 lived. When a process is gone, what it left is an orphan: the next process that uses the directory takes it
@@ -84,7 +86,7 @@ def add_parser(subcommands: _Subcommands) -> None:
     drain.add_argument("--endpoint", metavar="URL", help="where to send (default: the environment's)")
     drain.add_argument("--protocol", choices=("http/protobuf", "grpc"), help="default: the environment's")
     drain.add_argument(
-        "--timeout", type=_positive, metavar="SECONDS", help="for one request, with its retries (default 10)"
+        "--timeout", type=_SECONDS, metavar="SECONDS", help="for one request, with its retries (default 10)"
     )
     ls.set_defaults(run=run_ls)
     verify.set_defaults(run=run_verify)
@@ -101,16 +103,6 @@ def _parser(
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"a positive number of seconds is allowed, not {text!r}")
-    return value
 
 
 def run_ls(arguments: argparse.Namespace) -> int:

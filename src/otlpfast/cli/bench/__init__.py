@@ -9,6 +9,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..seconds import seconds
+
 if TYPE_CHECKING:
     _Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -26,6 +28,7 @@ exit status: 0 if every span arrived, 1 otherwise
 """
 _PIPELINES = {"sdk": "SDK", "processor": "otlpfast processor", "otlpfast": "otlpfast"}
 _RATE = 4_000  # spans/s: what the SDK keeps up with
+_SECONDS = seconds("a number of seconds from 1 to 3600", lambda value: 1 <= value <= 3600)
 BIAS = (
     "calls: CPU time of the thread, the best of many rounds, caches warm: in a service all of it costs more",
     "calls: otlpfast encodes as a span ends; the SDK's worker does it later, which is not in these figures",
@@ -43,20 +46,10 @@ def add_parser(subcommands: _Subcommands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--seconds", type=_seconds, default=30.0, metavar="N", help="about how long it takes (default 30)"
+        "--seconds", type=_SECONDS, default=30.0, metavar="N", help="about how long it takes (default 30)"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of a table")
     parser.set_defaults(run=run)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 1 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"a number of seconds from 1 to 3600 is allowed, not {text!r}")
-    return value
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from ..seconds import seconds
+
 _EPILOG = """\
 Run it where the application runs, with the same variables: in its container, as its user. It sends one empty
 export, which collectors answer and forget. The exit status is 1 if there is a problem.
 """
+_SECONDS = seconds("a number of seconds above 0, at most 600,", lambda value: 0 < value <= 600)
 
 
 def add_parser(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,22 +25,10 @@ def add_parser(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("--endpoint", metavar="URL", help="of the collector, in place of what variables say")
     parser.add_argument("--protocol", metavar="NAME", help="http/protobuf or grpc, in place of the same")
     parser.add_argument(
-        "--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="for the collector to answer (5)"
+        "--timeout", type=_SECONDS, default=5.0, metavar="SECONDS", help="for the collector to answer (5)"
     )
     parser.add_argument("--json", action="store_true", help="write one JSON object")
     parser.set_defaults(run=run, parser=parser)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds <= 600:
-        raise argparse.ArgumentTypeError(
-            f"a number of seconds above 0, at most 600, is allowed, not {text!r}"
-        )
-    return seconds
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ...profiling.config import KINDS
+from ..seconds import seconds
 
 if TYPE_CHECKING:
     from .output import Output
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 FULL = "full"
 _SNAPSHOTS = ("heap", "threads", "tasks")
 _DEFAULT_SECONDS = 30.0
+_SECONDS = seconds("a number of seconds above 0, at most 86400,", lambda value: 0 < value <= 86_400)
 
 _DESCRIPTION = """\
 Takes a profile and prints its table of functions, or writes it to a file: of a program that it starts (until
@@ -70,7 +72,7 @@ def add_parser(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument(
         "--seconds",
-        type=_seconds,
+        type=_SECONDS,
         metavar="N",
         help="how long (30; of a program that is started: until it ends; heap, threads, tasks: a look now)",
     )
@@ -101,18 +103,6 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--trace", metavar="ID", help="only what belongs to this trace")
     parser.add_argument("--diff", metavar="BASE", help="what is more or less than in a saved profile")
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value <= 86_400:
-        raise argparse.ArgumentTypeError(
-            f"a number of seconds above 0, at most 86400, is allowed, not {text!r}"
-        )
-    return value
 
 
 def _frequency(text: str) -> int:
