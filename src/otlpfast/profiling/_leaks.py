@@ -48,14 +48,8 @@ def leaks(before: Profile, after: Profile, least: int = 1) -> tuple[Leak, ...]:
 
 def _by_stack(profile: Profile) -> Counter[Stack]:
     # Whatever a thread is called: names may have numbers, or letters, that count up.
-    shown = shown_value(profile)
+    shown = profile.value_index()
     counts: Counter[Stack] = Counter()
     for sample in profile.samples:
         counts[sample.stack] += sample.values[shown]
     return counts
-
-
-def shown_value(profile: Profile) -> int:
-    """The place of the value that is looked at first."""
-    types = [kind.type for kind in profile.value_types]
-    return types.index(profile.default_type) if profile.default_type in types else len(types) - 1

@@ -94,12 +94,11 @@ class Profile:
         ValueError, with the types that there are, for any other.
         """
         types = [value_type.type for value_type in self.value_types]
-        wanted = value
-        if wanted is None:
-            wanted = self.default_type if self.default_type in types else types[-1]
-        if wanted not in types:
-            raise ValueError(f"value={wanted!r}: a {self.kind} profile has {', '.join(types)}")
-        return types.index(wanted)
+        if value is None:
+            value = self.default_type if self.default_type in types else types[-1]
+        if value not in types:
+            raise ValueError(f"value={value!r}: a {self.kind} profile has {', '.join(types)}")
+        return types.index(value)
 
     def total(self, value: str | None = None) -> int:
         """The sum of all samples, in the unit of that value type."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from ._labels import thread_name, thread_of
-from ._leaks import Leak, leaks, shown_value
+from ._leaks import Leak, leaks
 from ._look import Seen, look
 from ._tasks import TaskSeen, all_tasks
 from .profile import Label, Profile, Sample, Stack, ValueType
@@ -65,7 +65,7 @@ def text(profile: Profile) -> str:
 
     The most comes first, by the profile's default type.
     """
-    shown = shown_value(profile)
+    shown = profile.value_index()
     total = sum(sample.values[shown] for sample in profile.samples)
     kinds = ", ".join(f"{kind.type}/{kind.unit}" for kind in profile.value_types)
     lines = [f"{profile.kind} profile: total {total} ({kinds})"]
