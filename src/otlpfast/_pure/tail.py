@@ -294,4 +294,4 @@ class Tail:
         # One that begins from now on is due no earlier than that.
         now = time.monotonic()
         began = min((trace.began for _, trace in self._listed()), default=now)
-        return began + self.sampler.decision_seconds - now
+        return self.sampler.decision_seconds - (now - began)  # which is never more than that
